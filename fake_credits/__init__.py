@@ -1,6 +1,6 @@
 """The public names of fake-credits, each imported on first access to keep ``import fake_credits`` cheap."""
 
-TYPE_CHECKING = False  # type checkers treat it as True; importing typing would double the time of this import
+TYPE_CHECKING = False  # type checkers treat it as True; importing typing would double this module's import time
 
 if TYPE_CHECKING:
     from fake_credits.call_patterns import Call as Call

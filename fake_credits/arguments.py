@@ -59,7 +59,7 @@ def keyword_hint(keyword: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
 
 def check_count(name: str, count: object, minimum: int = 1) -> None:
-    """Raise TypeError unless a count is an integer, ValueError if it is less than ``minimum``."""
+    """Raise TypeError unless a count is an integer, and ValueError if it is less than ``minimum``."""
     if isinstance(count, bool) or not isinstance(count, int):
         raise TypeError(f"{name} must be an int, not {type(count).__name__}")
     if count < minimum:
@@ -67,7 +67,7 @@ def check_count(name: str, count: object, minimum: int = 1) -> None:
 
 
 def check_limit(name: str, limit_s: object) -> None:
-    """Raise TypeError unless a limit is a number, ValueError if it is negative or infinite."""
+    """Raise TypeError unless a limit is a number, and ValueError if it is negative or not finite."""
     if isinstance(limit_s, bool) or not isinstance(limit_s, int | float):
         raise TypeError(f"{name} must be a number of seconds, not {type(limit_s).__name__}")
     if not 0 <= limit_s < math.inf:
@@ -136,7 +136,7 @@ def cached_quote_id(argument: str, value: str) -> str:
     """Return an id as one percent-encoded path segment, for a value that is hashable.
 
     Raises ValueError for an empty id, ``.`` and ``..``, which would select another operation, because URL libraries
-    resolve even ``%2E%2E``. Raises it also for lone surrogates, which can't be sent. All other rules are checked by the
+    resolve even ``%2E%2E``. Also raises it for lone surrogates, which can't be sent. All other rules are checked by the
     server (docs, "Contract", row 24).
     """
     if not require_str(argument, value) or value in _DOT_SEGMENTS:

@@ -97,8 +97,8 @@ class JournalAssertions(Journal):
         """Assert that these calls completed in this order, possibly with others in between, and return their exchanges.
 
         Each argument is an operation or a `Call`. The AssertionError shows the first missing call, and the later calls
-        that come closest to it. Raises ValueError for fewer than two arguments, and TypeError for an argument of
-        another type.
+        that come closest to it. Raises ValueError for fewer than two arguments, and TypeError for an argument of any
+        other type.
         """
         __tracebackhide__ = True
         for each in calls:

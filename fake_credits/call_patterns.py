@@ -54,7 +54,7 @@ _OPERATIONS_BY_FIELD = {
     "committed": WRITE_OPERATIONS,
     "user": ALL_OPERATIONS - {Operation.LIST_USERS},
 }
-"""The operations whose entries can have a field; in the entries of other operations it is empty or false."""
+"""For each of these fields, the operations whose entries can have it; in other entries it is empty or false."""
 
 _FIELD_TYPES = {field.name: field.type for field in structs.fields(JournalEntry)}
 
@@ -107,8 +107,8 @@ class Call:
     """A pattern that calls can match, such as ``Call("createTransaction", user="ada", delta=-10)``.
 
     The operation may also be ``reads``, ``writes`` or ``*``; by default, any operation matches. All `Criteria` must
-    match. Raises ValueError for an operation or a value that no call can have, TypeError for an unknown criterion or a
-    value of the wrong type.
+    match. Raises ValueError for an operation or a value that no call can have, and TypeError for an unknown criterion
+    or a value of the wrong type.
     """
 
     __slots__ = ("_text", "criteria", "headers")
@@ -226,7 +226,7 @@ class JournalSnapshot(msgspec.Struct, frozen=True):
         return AssertionError("\n".join(lines))
 
     def missing_calls(self, call: Call, times: int | None = None) -> AssertionError | None:
-        """Return an AssertionError if dropped exchanges make it unknown whether, or how often, a call was made."""
+        """Return an AssertionError if dropped exchanges leave it unclear whether, or how often, a call was made."""
         count = len(call.filter(self.entries))
         if not self.dropped or (times is not None and not count <= times <= count + self.dropped):
             return None
@@ -284,7 +284,7 @@ def _comparison_table(call: Call, entries: Sequence[JournalEntry], api_key: str)
 
 
 def _closest(call: Call, entries: Sequence[JournalEntry]) -> list[JournalEntry]:
-    """Return the entries that differ least from a call, later ones first; a different operation counts twice."""
+    """Return the entries that differ least from a call, ties latest first; a different operation counts twice."""
 
     def distance(entry: JournalEntry) -> tuple[int, int]:
         differing = [each.name for each in call.criteria if not each.matches(entry)]

@@ -51,7 +51,8 @@ class NaiveTimeError(ValueError):
 def to_ms(moment: datetime | str) -> int:
     """Convert an aware datetime or an ISO 8601 string to milliseconds since 1970.
 
-    Raises NaiveTimeError if the time zone is missing, ValueError for any other string, and TypeError for another type.
+    Raises NaiveTimeError if the time zone is missing, ValueError if the string is otherwise invalid, and TypeError for
+    any other type.
     """
     if isinstance(moment, str):
         parsed, example = _parse_iso(moment), "2030-01-01T00:00:00Z"

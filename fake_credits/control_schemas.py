@@ -69,14 +69,14 @@ class AddTransactionsBody(NoMembers, frozen=True):
 
 
 class Binding(NoMembers, frozen=True):
-    """A user of a foreign issuer whose tokens select a sandbox."""
+    """A user of a foreign issuer; the user's tokens select a sandbox."""
 
     issuer: _NonEmptyText
     user_id: _NonEmptyText
 
 
 class MintTokenBody(NoMembers, frozen=True):
-    """The user and the contents of a token to mint; ``bad`` is the defect of a token that the API must reject."""
+    """The user and the contents of a token to mint; ``bad`` names a defect for which the API must reject it."""
 
     user_id: _NonEmptyText | None = None
     bad: _NonEmptyText | None = None
@@ -86,7 +86,7 @@ class MintTokenBody(NoMembers, frozen=True):
 
 
 class JournalQuery(NoMembers, frozen=True):
-    """The criteria that exchanges must meet; ``after`` excludes those up to an ordinal."""
+    """The criteria that exchanges must meet; ``after`` is the last ordinal to exclude."""
 
     operation: _NonEmptyText | None = None
     user: _NonEmptyText | None = None
@@ -286,7 +286,7 @@ class GateList(msgspec.Struct, frozen=True):
 
 
 class PendingAction(msgspec.Struct, frozen=True):
-    """An action that is scheduled for a time."""
+    """A scheduled action, and when it is due."""
 
     at: datetime
     what: str

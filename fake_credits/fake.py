@@ -53,7 +53,7 @@ class FakeCredits(SandboxUsers, Invariants):
     selects how the ready-made clients reach the API; any other client can use ``base_url``. ``shared`` holds resources
     for several instances; the caller must close it.
 
-    Raises TypeError for an unknown option, ValueError for an invalid value.
+    Raises TypeError for an unknown option, and ValueError for an invalid value.
     """
 
     def __init__(
@@ -287,7 +287,7 @@ class FakeCredits(SandboxUsers, Invariants):
         return Faults(self.sandbox.faults, self.sandbox.add_fault)
 
     def hold(self, operation: OperationSelector = "*", *, name: str = "", **criteria: Unpack[RuleCriteria]) -> Gate:
-        """Hold matching calls at a gate, and return the gate, for ``wait_for`` or ``async_wait_for``, then ``release``.
+        """Hold matching calls at a gate, and return it: use its ``wait_for`` or ``async_wait_for``, then ``release``.
 
         The criteria are those of `Rule`, such as ``user="ada"`` and ``phase="after"``. Raises FaultError for an invalid
         criterion.
@@ -339,7 +339,8 @@ class FakeCredits(SandboxUsers, Invariants):
     def close(self) -> list[str]:
         """Detach from the live server and reject further calls; report the calls still in progress after a second.
 
-        Closing it again does nothing; nor does closing it in a forked child, because the sandbox belongs to the parent.
+        Closing it again does nothing. Closing it in a forked child does nothing either, because the sandbox belongs to
+        the parent.
         """
         if self.sandbox.is_closed or self.sandbox.fork_guard.in_child:
             return []

@@ -37,8 +37,8 @@ def extend_history(
 ) -> tuple[Transaction, ...]:
     """Append transactions to a user's history, creating the user if needed, and return them.
 
-    If a user's first transaction is older than the user, the user's creation time becomes the transaction's. Raises the
-    same errors as `parse_transactions` and `Ledger.extend`, without adding any transaction.
+    If a user's first transaction is older than the user, the user's creation time is moved back to the transaction's
+    time. Raises the same errors as `parse_transactions` and `Ledger.extend`, without adding any transaction.
     """
     account = ledger.find_account(application_id, user_id)
     if account is None:

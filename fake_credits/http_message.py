@@ -49,7 +49,7 @@ Headers = list[tuple[bytes, bytes]]
 """Header fields in order, as bytes; names are in lower case."""
 
 Outcome = Literal["whole", "closed", "reset", "timeout", "garbage"]
-"""How a response ended: complete, with a FIN, an RST or the client's timeout, or as bytes that are not HTTP."""
+"""Whether a response is complete, was cut off by a FIN, an RST or the client's timeout, or is not HTTP."""
 
 
 class Request(msgspec.Struct, eq=False):
@@ -116,7 +116,7 @@ class Response(msgspec.Struct):
 @lru_cache(maxsize=64)
 def http_date(second: int) -> bytes:
     """Return a time in seconds since 1970 in the format of the Date header (RFC 9110, section 5.6.7)."""
-    from email.utils import formatdate  # takes 8 ms to import, which the clients don't need
+    from email.utils import formatdate  # takes 8 ms to import, and clients don't need it
 
     return formatdate(second, usegmt=True).encode("ascii")
 

@@ -106,7 +106,7 @@ class Sandbox:
         return self._cursor_key
 
     def check_open(self) -> None:
-        """Raise RuntimeError if the sandbox is closed, or in a forked child, because changes would have no effect."""
+        """Raise RuntimeError if the sandbox is closed or this is a forked child, as changes would have no effect."""
         self.fork_guard.check()
         if self.is_closed:
             raise RuntimeError(f"sandbox {self.name} is closed (its test is over)")
@@ -114,8 +114,8 @@ class Sandbox:
     def reset(self) -> list[SandboxProblem]:
         """Restore the initial users, balances, clock and rules, and empty the journal, but keep the keys.
 
-        Held calls and late writes finish first, in the old state. Returns the problems found so far, and keeps the last
-        100 of them in ``problems_at_reset``. Raises RuntimeError if the sandbox is closed.
+        Held calls and late writes finish first, against the old state. Returns the problems found so far, and keeps the
+        last 100 of them in ``problems_at_reset``. Raises RuntimeError if the sandbox is closed.
         """
         self.check_open()
         self.close_gates()

@@ -22,12 +22,12 @@ class SandboxProblem(msgspec.Struct, frozen=True, eq=False):
 
 
 class SandboxHooks:
-    """The hooks that exploration sets in one sandbox; otherwise they do nothing.
+    """The hooks that exploration sets in one sandbox; by default, they do nothing.
 
     ``explored`` is the schedule of the current run. ``final_checks`` are called once, before the sandbox's problems are
     reported. ``on_inspection`` is called when Python code reads the ledger or the journal. ``wrap_live_transports``
-    wraps the transports of live clients. ``hold_exchange`` is awaited before each exchange that an event loop makes in
-    process.
+    wraps the transports of live clients. ``hold_exchange`` is awaited before each in-process exchange made from an
+    event loop.
     """
 
     def __init__(self, run_due: Callable[[], object]) -> None:

@@ -309,8 +309,8 @@ class MintOptions:
     """Options for minting a token.
 
     ``bad`` is a kind of token that must be rejected. ``expires_in_s`` is the lifetime in seconds, by default the
-    provider's. ``claims`` are added to the token. With ``use_wall_clock``, the wall clock sets the time of issue, not
-    the sandbox's.
+    provider's. ``claims`` are added to the token. With ``use_wall_clock``, the time of issue comes from the wall clock,
+    not from the sandbox's.
     """
 
     bad: str | None = None
@@ -320,7 +320,7 @@ class MintOptions:
 
 
 def check_id(kind: str, value: str, contract: Contract | None = None) -> None:
-    """Raise TypeError or ValueError for an id that ``contract`` does not allow or, if it is None, that none allows."""
+    """Raise TypeError or ValueError for an id that ``contract`` rejects or, without one, that no contract allows."""
     if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"the {kind} id must be a str, not {type(value).__name__}")
     if value in ("", ".", ".."):

@@ -1,4 +1,4 @@
-"""The methods of `FakeCredits` that read and change users without an API call, and its user clients' tokens."""
+"""The methods of `FakeCredits` that read and change users without an API call, and the tokens of its user clients."""
 
 from collections.abc import Iterable
 

@@ -14,7 +14,7 @@ _MAX_SHOWN_BITS = 512
 
 
 def redact(text: str, api_key: str) -> str:
-    """Replace the API key and all tokens in a string by placeholders; call this before `truncate`."""
+    """Replace the API key and all tokens in a string with placeholders; call this before `truncate`."""
     return _JWT_PATTERN.sub("<token>", text.replace(api_key, "<api key>") if api_key else text)
 
 
@@ -35,7 +35,7 @@ def mask_query(target: bytes, shown: Collection[str] = ()) -> bytes:
 
 
 def mask_url(url: str) -> str:
-    """Return a URL for display, replacing its user information, query and fragment, which may be secrets."""
+    """Return a URL for display, masking its user information, query and fragment, which may contain secrets."""
     masked = re.sub(r"(?s)([?#]).+", r"\1***", url, count=1)
     return re.sub(r"(?s)^(\w+://)?.*@", r"\1***@", masked)
 

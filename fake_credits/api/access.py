@@ -87,7 +87,7 @@ class CorsPolicy:
     def preflight_response(self, headers: Headers) -> Response | None:
         """Return the response to an OPTIONS request if it is a preflight, else None.
 
-        It lists everything that the contract allows; the browser checks whether that includes its request.
+        The response lists everything that the contract allows; the browser checks whether that includes its request.
         """
         if not any(name == b"access-control-request-method" for name, _ in headers):
             return None

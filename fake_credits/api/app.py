@@ -41,8 +41,8 @@ class WaitingConnection(Protocol):
 def create_app(contract: Contract, sandboxes: SandboxRegistry | None = None) -> "CreditsApplication":
     """Return the API for one contract as an ASGI application, for any ASGI server.
 
-    Its requests go to ``sandboxes``, which from now on reject faults that ASGI can't produce. Only the in-process
-    transport passes None. Raises FaultError if a sandbox already has such a fault.
+    Its requests go to ``sandboxes``, which will then reject faults that ASGI can't produce. Only the in-process
+    transport passes None as ``sandboxes``. Raises FaultError if a sandbox already has such a fault.
     """
     if sandboxes is not None:
         sandboxes.refuse_connection_faults()
@@ -135,7 +135,7 @@ class CreditsApplication(Starlette):
         return self._registry().resolve(None) if sandbox is None else sandbox
 
     async def _openapi(self, _request: StarletteRequest) -> StarletteResponse:
-        # Imported here because they take 15 ms, which would slow down every start.
+        # Imported here because importing them takes 15 ms, which would slow down every startup.
         from importlib.metadata import version
 
         from fake_credits.api.openapi import openapi_document
@@ -218,7 +218,7 @@ class AsgiConnection:
         raise MalformedRequest("the client disconnected before the body was complete")
 
     async def _sleep(self, seconds: float) -> None:
-        """Sleep while watching for a disconnect, which does not interrupt the request."""
+        """Sleep for the whole time, even if the client disconnects; a disconnect is only noted."""
         end_s = anyio.current_time() + seconds
         with anyio.CancelScope(deadline=end_s):
             while self._is_connected:
@@ -271,7 +271,8 @@ def _messages_of(response: Response) -> tuple[AsgiMessage, AsgiMessage]:
 def _request_of(scope: Scope) -> Request:
     """Return the request described by an ASGI scope, with its path relative to the scope's ``root_path``.
 
-    If the server does not set ``raw_path``, an encoded slash in an id looks like a separator, so the path is unknown.
+    If the server does not set ``raw_path``, an encoded slash in an id looks like a separator, so the path may match no
+    route or the wrong one.
     """
     path: bytes = scope.get("raw_path") or _quote_path(scope["path"])
     root_path = _quote_path(scope.get("root_path", ""))
@@ -291,7 +292,7 @@ def _quote_path(path: str) -> bytes:
 
 
 def _base_url(request: StarletteRequest) -> str:
-    """Return the application's URL with the request's Host, which may be any string in process."""
+    """Return the application's URL with the request's Host, which can be any string if the request is in-process."""
     host = request.headers.get("host") or str((request.scope.get("server") or ("localhost",))[0])
     return f"{request.scope['scheme']}://{host}{_quote_path(request.scope.get('root_path', '')).decode()}"
 

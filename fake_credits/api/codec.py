@@ -36,7 +36,7 @@ class TransactionInput(NamedTuple):
 
 
 class _FastTransactionInput(Protocol):
-    delta: float  # accepts 10.0, which is left to strict decoding: as a double it equals 10.00000000000000001
+    delta: float  # a float is left to strict decoding, because 10.0 and 10.00000000000000001 are the same double
     reason: str
 
 

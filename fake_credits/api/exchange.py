@@ -24,7 +24,7 @@ from fake_credits.text import mask_query, truncate_with_hash
 from fake_credits.tokens.credentials import Credential, CredentialReader
 
 _PATHS_OF_NO_CLIENT = (b"/favicon.ico", b"/_fake", b"/.well-known")
-"""Paths that only browsers and tools request, so an unknown one does not mean that a client's base URL is wrong."""
+"""Paths that only browsers and tools request; if one has no route, that doesn't mean a client's base URL is wrong."""
 _NO_ROUTE = RouteMatch(cast("Operation", ""), "", "")
 _MAX_JOURNALED_CHARS = 1000
 """Longer ids and messages are truncated, because a path can be 64 KiB long and the journal keeps 10,000 entries."""
@@ -44,9 +44,9 @@ class ContractRuntime:
 class FaultOverrides(msgspec.Struct):
     """The changes that a fault makes to an operation.
 
-    A stale read does not see the transactions of the last ``stale_by_ms``, or the last ``stale_by_writes``. It always
-    sees those that existed when the rule was added, which ``history_lengths`` counts by application and user. A
-    ``dry_run`` checks a write without applying it.
+    A stale read does not see the transactions of the last ``stale_by_ms`` milliseconds, or the last ``stale_by_writes``
+    transactions. It always sees those that existed when the rule was added, which ``history_lengths`` counts by
+    application and user. A ``dry_run`` checks a write without applying it.
     """
 
     stale_by_ms: int = 0

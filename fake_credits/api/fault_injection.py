@@ -19,7 +19,7 @@ from fake_credits.http_message import Connection, Response, http_date
 
 
 def match_faults(exchange: Exchange, connection: Connection) -> "ExchangeFaultContext | None":
-    """Return the context of the faults that fire for an exchange, or None if none fires.
+    """Return the context of the faults that fire for an exchange, or None if no fault fires.
 
     Raises ServerError if a rule's predicate raises.
     """
@@ -151,7 +151,7 @@ class ExchangeFaultContext:
         if gate is None or await AtGate(gate):
             return
         problem = f"gate {gate_name!r} held {exchange.label} for {gate.limit_s:g} s without being released"
-        exchange.sandbox.add_problem(f"{problem}; it still holds {gate.waiters() or 'no other call'}")
+        exchange.sandbox.add_problem(f"{problem}; it also holds {gate.waiters() or 'no other calls'}")
         exchange.fault_cause, error = "", GatewayTimeout(problem)
         error.fault = self._firing.active_rule.name
         raise error

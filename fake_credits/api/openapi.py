@@ -54,7 +54,7 @@ _OPERATIONS_BY_CODE: dict[str, tuple[Operation, ...]] = {
     "insufficient_scope": (Operation.CREATE_USER, Operation.LIST_USERS, Operation.CREATE_TRANSACTION),
     "user_not_found": tuple(each for each in Operation if each not in (Operation.CREATE_USER, Operation.LIST_USERS)),
 }
-# Syntax of Python's regular expressions that JSON Schema (ECMA-262) does not support
+# Python regular expression syntax that JSON Schema (ECMA-262) does not support
 _PYTHON_ONLY_REGEX = re.compile(r"\(\?[aiLmsuxP]|\\[AZ]")
 _COMMON_HEADERS = ("X-Request-Id", "Cache-Control")
 _CORS_HEADERS = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Vary")
@@ -196,7 +196,7 @@ def _error_responses(contract: Contract, operation: Operation) -> Json:
 
 
 def _codes_by_status(contract: Contract, operation: Operation | None = None) -> dict[int, list[str]]:
-    """Return the error codes of an operation (default: of all), grouped by their status in the contract."""
+    """Return the error codes of an operation (by default, of all operations), grouped by status in the contract."""
     by_status: dict[int, list[str]] = {}
     for code, error in ERRORS.items():
         if (operation is None or operation in _OPERATIONS_BY_CODE.get(code, (operation,))) and (

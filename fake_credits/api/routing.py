@@ -116,10 +116,10 @@ class RouteTable:
             return False
 
     def find_path_end(self, method: str, raw_path: bytes) -> tuple[Operation, bytes] | None:
-        """Return the operation whose path is at the end of ``raw_path``, and what precedes it; None if there is none.
+        """Return the operation whose path ``raw_path`` ends with, and the part before it, or None if no path matches.
 
-        The preceding part has no trailing slash.
-        Operations whose path has no literal segment are ignored, because they would match the end of nearly any path.
+        The part before it has no trailing slash. Operations whose path has no literal segment are ignored, because they
+        would match the end of nearly any path.
         """
         raw_segments = raw_path.rstrip(b"/").split(b"/")
         try:
@@ -145,7 +145,7 @@ class RouteTable:
         return ""
 
     def _path_ends(self, method: str, segments: list[str]) -> Iterator[tuple[Operation, int]]:
-        """Yield the operations whose paths match the end of a path, longest first, with the length of the prefix."""
+        """Yield the operations whose paths match the end of a path, longest first, each with its prefix's length."""
         for length in sorted(self._patterns_by_length, reverse=True):
             prefix_length = len(segments) - length + 1
             endpoints = self._find_endpoints(["", *segments[prefix_length:]]) if prefix_length > 0 else None
@@ -162,7 +162,7 @@ class RouteTable:
 
 
 def closest_route(routes: Mapping[Operation, RouteTemplate], method: str, segments: list[str]) -> str:
-    """Return a sentence that names the route closest to a path, preferably one with its method."""
+    """Return a sentence that names the route closest to a path, preferring one with the same method."""
     # Limited, because the comparison takes quadratic time and a path can be 64 KiB long.
     compared_segments = [segment[:_MAX_COMPARED_CHARS] for segment in segments[:_MAX_COMPARED_SEGMENTS]]
 

@@ -150,7 +150,7 @@ class CommandExplorer:
         self._runner.stop()
 
     def describe_failure(self, exploration: Exploration) -> str:
-        """Return why a command could not be explored, with the output of the run that shows it, or an empty string."""
+        """Return why a command could not be explored, with the output of the run that shows it; empty if it could."""
         recorder, last = self._references[-1]
         output = "\n".join(self._output.splitlines()[-_MAX_SHOWN_LINES:])
         shown = f"\n\n{output}" if output else ""
@@ -166,8 +166,8 @@ class CommandExplorer:
             return f"the command fails even without faults, with exit code {last.exit_code}{shown}"
         if not recorder.run.calls:
             return (
-                "the command makes no calls with its API key: it must use CREDITS_BASE_URL and CREDITS_API_KEY, "
-                "and must not create its own sandbox"
+                "the command made no calls with the API key that it was given: it must use CREDITS_BASE_URL and "
+                "CREDITS_API_KEY, and must not create its own sandbox"
             )
         return f"the command can't be explored: {exploration.skip_reason}"
 
@@ -180,7 +180,7 @@ class CommandExplorer:
         return max(_MIN_TIMEOUT_S, _TIMEOUT_FACTOR * max(result.duration_s for _, result in self._references))
 
     def _run(self, server: CommandServer, command: ExploredCommand, recorder: Recorder) -> None:
-        """Run the command once; this is called in several threads."""
+        """Run the command once; called from several threads."""
         run, limit_s = recorder.run, self._limit_s
         with server.sandbox_for_run() as (sandbox, env):
             recorder.attach(sandbox)

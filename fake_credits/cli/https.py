@@ -31,7 +31,7 @@ _HASHED_CA_FILE_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # the files that Open
 
 @contextlib.contextmanager
 def tls_setup(options: ServerFlags, address: BindOptions, host: str) -> Generator[tuple[BindOptions, Path | None]]:
-    """Yield the address with the flags' TLS options, and the file of the generated CA, if any; remove it at the end.
+    """Yield the address with the flags' TLS options, and the generated CA's file, if any, which is removed at the end.
 
     ``host`` is the name by which this machine reaches the server.
     """

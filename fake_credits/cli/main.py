@@ -22,7 +22,7 @@ from fake_credits.cli.signals import INTERRUPTED_EXIT_CODE, exit_at_signals
 
 def main() -> None:
     """Run a command and exit with its code; print user errors without a traceback."""
-    # Open stdin, stdout and stderr if they are closed, because libuv aborts if a socket gets one of these numbers.
+    # Open stdin, stdout and stderr if they are closed, because libuv aborts if a socket gets one of their numbers.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
@@ -34,7 +34,7 @@ def main() -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        # Only stdout is left: errors about files are reported with their flags.
+        # This must be about stdout, because errors about files are reported with their flags.
         click.ClickException(f"cannot write to stdout: {error.strerror}").show()
         sys.exit(click.ClickException.exit_code)
 
@@ -112,7 +112,7 @@ def explore(context: click.Context, options: flags.ExploreFlags, command: tuple[
 def token(options: flags.TokenFlags, user: str) -> None:
     """Print a token for a user.
 
-    Servers with the same --key-file accept it or, with --bad, reject it.
+    A server started with the same --key-file accepts the token, or rejects it if it was made with --bad.
 
     Example: fake-credits token ada --key-file keys.pem
     """
@@ -148,7 +148,7 @@ def openapi(options: flags.OpenApiFlags) -> None:
     """
     from fake_credits.cli.bootstrap import openapi_json
 
-    # Bytes, because text on Windows would have CRLF and another encoding.
+    # Bytes, because text on Windows would have CRLF line endings and a different encoding.
     click.echo(openapi_json(options.contract).encode("utf-8"))
 
 

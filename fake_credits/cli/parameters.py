@@ -16,7 +16,7 @@ ARGUMENTS_KEY = "fake_credits.arguments"
 _ENV_PREFIX = "FAKE_CREDITS_"
 _EXPLORE_NAMES = ("what", "depth", "budget", "strict", "selftest", "jobs", "format", "report")
 _ENV_NAMES = {
-    "url": "SEED_URL",  # FAKE_CREDITS_URL is the control plane's, which `run` sets
+    "url": "SEED_URL",  # FAKE_CREDITS_URL, which `run` sets, is the control plane's
     **{name: f"EXPLORE_{name.upper()}" for name in _EXPLORE_NAMES},  # the pytest plugin reads these too
 }
 _EXCLUSIVE_FLAGS = (
@@ -63,7 +63,7 @@ class FlagCommand(click.Command):
 
 
 def _overrides(ctx: click.Context, name: str, other: str) -> bool:
-    """Return whether one parameter comes from the command line, and the other from the environment."""
+    """Return whether ``name`` comes from the command line, and ``other`` from the environment."""
     is_given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     return is_given and ctx.get_parameter_source(other) is ParameterSource.ENVIRONMENT
 
@@ -85,7 +85,7 @@ class FlagOption(click.Option):
 
 
 class Parsed(click.types.StringParamType):
-    """A parameter type that parses values with a function, or one of click's types with another metavar."""
+    """A parameter type with its own metavar, which parses values with a function or one of click's types."""
 
     def __init__(self, metavar: str, parse: Callable[[str], object] = str) -> None:
         self.name = metavar

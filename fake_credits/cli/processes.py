@@ -1,4 +1,4 @@
-"""Running the commands of `run` and `explore`, and ending them with every process that they leave behind.
+"""Running the commands of `run` and `explore`, and ending them together with every process that they leave behind.
 
 On Linux, this process adopts orphans (as a "subreaper"), so it finds even those that left their command's process
 group. On other platforms, it can't find them, and they keep running.

@@ -74,7 +74,7 @@ class _ChildProcess:
         if self._process is None:
             self._pending_signals.append(number)
         elif not (number in _TERMINAL_SIGNALS and _is_foreground()):
-            # The terminal has sent the signal to the command too, and a second Ctrl-C often means "exit immediately".
+            # Terminal signals reach the command anyway, and a second Ctrl-C often means "exit immediately".
             self._forward(self._process, number)
 
     def _forward(self, process: "subprocess.Popen[bytes]", number: int) -> None:

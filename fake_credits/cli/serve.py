@@ -1,4 +1,4 @@
-"""The `serve` command: runs one server, from opening the socket through printing the summary."""
+"""The `serve` command: runs one server, from opening the socket to printing the summary."""
 
 import asyncio
 import errno
@@ -72,7 +72,7 @@ def report_bind_errors(address: BindOptions) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.EPERM:  # a non-loopback address; a port that requires root is EACCES
+        if error.errno == errno.EPERM:  # a non-loopback address; a port that requires root raises EACCES
             raise click.UsageError(f"--host {error.strerror}") from error
         message = f"can't listen on {address.host} port {address.port}: {error.strerror or error}"
         raise BindError(message) from error
@@ -113,7 +113,7 @@ def _ready_file(path: Path | None) -> Generator[Callable[[str], None]]:
             written.append(text)
 
     if path is not None:
-        remove_file(path, _READY_FILE_FLAG)  # left by a server that was killed; clients would connect too early
+        remove_file(path, _READY_FILE_FLAG)  # a killed server may have left it, and clients would connect too early
     try:
         yield write
     finally:
@@ -142,8 +142,10 @@ async def _serve(runner: ServerRunner, announce: Callable[[], None], signals: _S
 
 
 def _format_dotenv(env: dict[str, str]) -> str:
-    """Return NAME=VALUE lines for ``. FILE``, ``node --env-file`` and ``$GITHUB_ENV``; omit PEM keys, which span
-    lines."""
+    """Return NAME=VALUE lines for ``. FILE``, ``node --env-file`` and ``$GITHUB_ENV``.
+
+    PEM keys are omitted, because they span several lines.
+    """
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in env.items() if "\n" not in value)
 
 

@@ -18,8 +18,8 @@ _READINESS_POLL_INTERVAL_S = 0.05
 def wait_until_ready(url: str, timeout_s: float, ca_file: Path | None = None) -> None:
     """Poll a URL until its status is 2xx; raise ClickException with the last problem after ``timeout_s`` seconds.
 
-    The URL is requested at least once, and without a proxy. Over https, it trusts the CAs in ``SSL_CERT_FILE`` (or
-    the system's) and those in ``ca_file``, which need not exist yet, because the server writes it during startup.
+    The URL is requested at least once, and without a proxy. Over https, the CAs in ``SSL_CERT_FILE`` (or the system's)
+    and in ``ca_file`` are trusted; ``ca_file`` need not exist yet, because the server writes it during startup.
     """
     pause = threading.Event()
     deadline_s = monotonic_s() + timeout_s

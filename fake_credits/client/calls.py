@@ -107,20 +107,20 @@ class CallBuilder:
         *,
         body: bytes | None = None,
     ) -> PreparedCall[T]:
-        """Return a call of an operation; ``user_id`` is required if the operation's path has ``{userId}``."""
+        """Return a call to an operation; ``user_id`` is required if the operation's path has ``{userId}``."""
         route = self.contract.routes[operation]
         try:
             target = route.path.replace("{applicationId}", cached_quote_id("application_id", application_id))
             if "{userId}" in target:
                 target = target.replace("{userId}", cached_quote_id("user_id", user_id))
-        except TypeError:  # the cache rejects ids that are not hashable with another message
+        except TypeError:  # for unhashable ids, the cache's error has a different message
             require_str("application_id", application_id)
             require_str("user_id", user_id)
             raise
         return PreparedCall(operation, route.method, target, body, decode)
 
     def at_cursor(self, call: PreparedCall[T], cursor: str | None) -> PreparedCall[T]:
-        """Return the call of a list operation with a cursor added to its query (docs, "Contract", row 14)."""
+        """Return the call to a list operation with a cursor added to its query (docs, "Contract", row 14)."""
         if cursor is None:
             return call
         parameter = quote_text("cursor_parameter", self.contract.cursor_parameter)
@@ -183,7 +183,7 @@ class BaseClient:
 
 
 class AsyncBaseClient:
-    """The async version of `BaseClient`; created anywhere, but used in only one event loop (asyncio or trio)."""
+    """The async version of `BaseClient`; create it anywhere, but use it in only one event loop (asyncio or trio)."""
 
     def __init__(
         self, config: ClientConfig, transport: AsyncTransport | None, http_client: "httpx2.AsyncClient | None"
@@ -214,33 +214,32 @@ class AsyncBaseClient:
 
 
 def create_user(builder: CallBuilder, application_id: str, user_id: str) -> PreparedCall[User]:
-    """Return the call of createUser: "create or update a user (idempotent)" (API README)."""
+    """Return the call to createUser: "create or update a user (idempotent)" (API README)."""
     return builder.call(Operation.CREATE_USER, builder.decoder.user, application_id, user_id)
 
 
 def get_user(builder: CallBuilder, application_id: str, user_id: str) -> PreparedCall[User]:
-    """Return the call of getUser: "get user information" (API README)."""
+    """Return the call to getUser: "get user information" (API README)."""
     return builder.call(Operation.GET_USER, builder.decoder.user, application_id, user_id)
 
 
 def list_users(builder: CallBuilder, application_id: str, cursor: str | None) -> PreparedCall[UserPage]:
-    """Return the call of listUsers: "list all users in the application" (API README)."""
+    """Return the call to listUsers: "list all users in the application" (API README)."""
     return builder.at_cursor(builder.call(Operation.LIST_USERS, builder.decoder.user_page, application_id), cursor)
 
 
 def get_balance(builder: CallBuilder, application_id: str, user_id: str) -> PreparedCall[Balance]:
-    """Return the call of getBalance: "get user's credit balance" (API README)."""
+    """Return the call to getBalance: "get user's credit balance" (API README)."""
     return builder.call(Operation.GET_BALANCE, builder.decoder.balance, application_id, user_id)
 
 
 def create_transaction(
     builder: CallBuilder, application_id: str, user_id: str, *, delta: float, reason: Reason | str
 ) -> PreparedCall[Transaction]:
-    """Return the call of createTransaction: "create a credit transaction (grant/consume/refund)" (API README).
+    """Return the call to createTransaction: "create a credit transaction (grant/consume/refund)" (API README).
 
-    ``delta`` and ``reason`` are sent unchanged, and the server validates them. Only what JSON can't represent is
-    rejected: TypeError for a delta that is not a number (or is a bool) or a reason that is not a str, ValueError for
-    NaN and infinities.
+    ``delta`` and ``reason`` are sent unchanged, and the server validates them. Raises TypeError if ``delta`` is not an
+    int or float (or is a bool) or ``reason`` is not a str, and ValueError if ``delta`` is NaN or infinite.
     """
     name_of = builder.contract.name_of
     members = {name_of("delta"): _require_finite_number(delta), name_of("reason"): require_str("reason", reason)}
@@ -252,7 +251,7 @@ def create_transaction(
 def list_transactions(
     builder: CallBuilder, application_id: str, user_id: str, cursor: str | None
 ) -> PreparedCall[TransactionPage]:
-    """Return the call of listTransactions: "list user's transaction history" (API README)."""
+    """Return the call to listTransactions: "list user's transaction history" (API README)."""
     call = builder.call(Operation.LIST_TRANSACTIONS, builder.decoder.transaction_page, application_id, user_id)
     return builder.at_cursor(call, cursor)
 
@@ -299,7 +298,7 @@ def iter_items(fetch_page: Callable[[str | None], P], items_of: Callable[[P], Se
 class AsyncItemIterator(AsyncIterator[T], Generic[T, P]):
     """The async version of `iter_items`.
 
-    It is not an async generator, because one that is not exhausted is left for the event loop to close.
+    It is not an async generator, because an unexhausted one would be left for the event loop to close.
     """
 
     def __init__(self, fetch_page: Callable[[str | None], Awaitable[P]], items_of: Callable[[P], Sequence[T]]) -> None:

@@ -43,7 +43,7 @@ class SandboxWords(TypedDict, total=False):
 
 
 class JournalWords(TypedDict, total=False):
-    """The criteria that exchanges must meet; ``after`` excludes those up to an ordinal."""
+    """The criteria that exchanges must meet; ``after`` excludes those up to and including an ordinal."""
 
     operation: str
     user: str
@@ -58,7 +58,7 @@ class ControlClient:
     """A client of a live server's control plane, which creates sandboxes.
 
     ``base_url`` and ``token`` are the values of FAKE_CREDITS_URL and FAKE_CREDITS_CONTROL_TOKEN. ``timeout_s`` is the
-    maximum wait for the next byte in seconds, None for no limit. Every method raises `ControlError` for an error
+    maximum wait, in seconds, for the next byte (None: no limit). Every method raises `ControlError` for an error
     response, `TransportFailure` if there is no usable response, and ValueError or TypeError for arguments that can't be
     sent.
     """
@@ -175,7 +175,7 @@ class RemoteSandbox:
         return self._request(schemas.ProblemList, "GET", "/problems").problems
 
     def close(self) -> schemas.CloseReport:
-        """Close the sandbox, which opens its gates, and return a report, empty if the sandbox does not exist."""
+        """Close the sandbox, which opens its gates, and return a report (empty if the sandbox does not exist)."""
         try:
             return self._request(schemas.CloseReport, "DELETE", "")
         except ControlError as error:
@@ -200,7 +200,7 @@ class RemoteSandbox:
         return self._request(schemas.UserList, "GET", f"/users{query}").users
 
     def delete_user(self, user_id: str, *, application_id: str | None = None) -> schemas.UserState:
-        """Delete a user and the user's history, and return the last state."""
+        """Delete a user and the user's history, and return the user's last state."""
         query = _query_string(application_id=application_id)
         return self._request(schemas.UserState, "DELETE", f"/users/{quote_id('user_id', user_id)}{query}")
 
@@ -262,7 +262,7 @@ class RemoteSandbox:
         return self._request(schemas.RuleState, "POST", "/faults", body)
 
     def load_faults(self, scenario: str | Mapping[str, Any]) -> tuple[schemas.RuleState, ...]:
-        """Add all rules of a preset, by name, or of a scenario; if one is invalid, add none."""
+        """Add all rules of a preset (given by name) or of a scenario; if one is invalid, add none."""
         body = {"preset": scenario} if isinstance(scenario, str) else scenario
         return self._request(schemas.RuleList, "POST", "/faults/load", body).faults
 

@@ -1,7 +1,7 @@
-"""The clients' network transports, which use httpx2, and transports that record request ids; each sync and async.
+"""The clients' network transports and transports that record request ids, both in sync and async versions.
 
-This is the only client module that loads httpx2, so it is imported on first use. Requests are sent as they are: no path
-is normalised, no redirect is followed, and nothing is sent twice.
+The network transports use httpx2. This is the only client module that loads it, so this module is imported on first
+use. Requests are sent as they are: no path is normalized, no redirect is followed, and nothing is sent twice.
 """
 
 import ipaddress
@@ -23,8 +23,8 @@ _CLIENT_DRAIN_TIMEOUT_S = 1.0
 class NetworkTransport:
     """A transport that sends requests with httpx2, using ``http_client`` or a new client.
 
-    ``close`` leaves ``http_client`` open. Its proxies, certificates and event hooks apply, but the timeout is the
-    request's. Raises ValueError if ``base_url`` is invalid (`BaseUrl.parse`).
+    ``close`` leaves ``http_client`` open. Its proxies, certificates and event hooks apply, but the timeout comes from
+    the request. Raises ValueError if ``base_url`` is invalid (`BaseUrl.parse`).
     """
 
     def __init__(self, base_url: str, http_client: httpx2.Client | None = None) -> None:
@@ -60,9 +60,8 @@ class NetworkTransport:
 class AsyncNetworkTransport:
     """The async version of `NetworkTransport`.
 
-    ``keep_alive=False`` closes each connection after its response. It is for clients that can't be closed in their
-    event loop, because an idle socket emits a warning when it is garbage-collected. It is ignored if ``http_client``
-    is passed.
+    ``keep_alive=False`` closes each connection after its response. Use it for clients that can't be closed in their
+    event loop: an idle socket would emit a warning when garbage-collected. It is ignored if ``http_client`` is passed.
     """
 
     def __init__(

@@ -48,7 +48,7 @@ __tracebackhide__ = True  # a failing test then shows the caller's line, not our
 class ServerClient(BaseClient):
     """A client with an API key: "full access to all operations" (API README).
 
-    ``timeout_s`` is the maximum wait for the next byte in seconds, None for no limit. ``transport`` and ``http_client``
+    ``timeout_s`` is the maximum wait, in seconds, for the next byte (None: no limit). ``transport`` and ``http_client``
     are alternatives that correspond to ``fetch`` in the API README; the caller closes them. Every method raises errors
     from `fake_credits.errors`: `ApiError` for an error response, `TransportFailure` if there is no usable response. An
     id that is empty, ``.`` or ``..``, or contains a lone surrogate, raises ValueError before anything is sent. Nothing

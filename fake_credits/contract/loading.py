@@ -24,7 +24,7 @@ _MAX_CONTRACT_FILE_BYTES = 1024 * 1024
 
 
 def load_contract(path: str | Path) -> Contract:
-    """Return the contract described by a TOML file; missing settings have their defaults.
+    """Return the contract described by a TOML file; missing settings take their default values.
 
     Raises ContractError, whose message starts with the file name, if the file can't be read, is not valid TOML or has
     an unsupported version, or if a setting is unknown or invalid.
@@ -42,7 +42,7 @@ def load_contract(path: str | Path) -> Contract:
         raise ContractError(str(path), str(error)) from None
     except OSError as error:
         raise ContractError(str(path), f"can't be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # ValueError also for an integer with thousands of digits
+    except (ValueError, RecursionError) as error:  # ValueError is also raised for huge integers
         raise ContractError(str(path), f"not valid TOML: {error}") from None
 
 

@@ -63,7 +63,7 @@ OPERATIONS_BY_NAME: Mapping[str, frozenset[Operation]] = {
     "writes": WRITE_OPERATIONS,
     **{operation.value: frozenset({operation}) for operation in Operation},
 }
-"""The operations that are selected by the name of an operation or of a group."""
+"""The operations that each operation name or group name selects."""
 
 METHOD_NAMES: Mapping[str, Operation] = {operation.name.lower(): operation for operation in Operation}
 """The names of the client methods, such as ``create_transaction``, which can be used in place of the API README's."""

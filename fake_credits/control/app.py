@@ -56,7 +56,7 @@ class ControlPlane:
         return f"<ControlPlane of {len(self.sandboxes)} sandboxes>"
 
     def add_token(self, sandbox: Sandbox) -> str:
-        """Return a new token, valid until it is removed; in its requests, "default" refers to ``sandbox``."""
+        """Return a new token, valid until it is removed; in requests with it, "default" refers to ``sandbox``."""
         token = random_name("fake_credits_control_")
         self._defaults[token] = sandbox
         return token
@@ -79,7 +79,7 @@ class ControlPlane:
     def add_sandbox(self, options: SandboxOptions) -> Sandbox:
         """Create and return a sandbox.
 
-        Raises ControlError if the limit is reached or the API key is taken, ValueError for invalid options.
+        Raises ControlError if the limit is reached or the API key is taken, and ValueError for invalid options.
         """
         with self._lock:
             count = len(self.sandboxes)
@@ -143,7 +143,7 @@ class ControlPlane:
 
 
 class _ControlResponse(JSONResponse):
-    """A JSON response whose content is an instance of a schema; times have milliseconds."""
+    """A JSON response whose content is an instance of a schema; times are given to the millisecond."""
 
     def __init__(self, content: object, status: int, **headers: str) -> None:
         super().__init__(content, status, {"Cache-Control": "no-store", "X-Request-Id": "control", **headers})

@@ -68,7 +68,7 @@ def _sandbox_options(base: SandboxOptions, body: schemas.MakeSandboxBody) -> dic
     for name in faults if isinstance(faults, list) else [faults]:  # pyright: ignore[reportUnknownVariableType]
         if isinstance(name, str):  # a client must not be able to name a file on the server
             check_choice("faults", name, FAULT_PRESETS)
-    # A balance of the default user in the body overrides the one that the server was started with.
+    # A balance for the default user in the body overrides the one that the server was started with.
     user_id = options.get("user_id", base.user_id)
     if user_id in options.get("users", ()):
         options.setdefault("balance", None)
@@ -112,7 +112,7 @@ def reset_sandbox(request: Request) -> schemas.ResetReport:
 
 
 def close_sandbox(request: Request) -> schemas.CloseReport:
-    """Close a sandbox: open its gates, reject its key and tokens; return its problems and dropped scheduled actions."""
+    """Close a sandbox: open its gates and reject its key and tokens. Return its problems and the actions dropped."""
     sandbox, sandboxes = requested_sandbox(request), request.app.sandboxes
     if sandbox is sandboxes.base_sandbox:
         raise ControlError(
@@ -134,7 +134,7 @@ def get_problems(request: Request) -> schemas.ProblemList:
 
 
 def query_journal(request: Request, query: schemas.JournalQuery) -> schemas.JournalState:
-    """List the kept exchanges that match the parameters, oldest first; `after` excludes those up to an ordinal."""
+    """List the kept exchanges that match the parameters, oldest first; `after` is the last ordinal to exclude."""
     journal = requested_sandbox(request).journal
     criteria: dict[str, Any] = msgspec.to_builtins(query)
     after, operation = criteria.pop("after", 0), criteria.pop("operation", None)
@@ -220,7 +220,7 @@ def list_gates(request: Request) -> schemas.GateList:
 
 
 def hold_gate(request: Request, body: schemas.JsonMembers) -> schemas.GateState:
-    """Hold the calls that match a rule at a gate; the body has the rule's fields, where `name` is the gate's name."""
+    """Hold the calls that match a rule at a gate; the body has the rule's fields, with `name` naming the gate."""
     sandbox = requested_sandbox(request)
     with field_errors(), sandbox.lock:
         if body.get("effect", "hold_at_gate") != "hold_at_gate":

@@ -10,7 +10,7 @@ from fake_credits.explore.schedules import sort_faults
 from fake_credits.text import escape_control
 
 _MAX_ROWS = 40
-_MAX_FINDINGS = 20  # a comment on GitHub can have 65,536 characters
+_MAX_FINDINGS = 20  # a GitHub comment is limited to 65,536 characters
 _ICONS = {Colour.RED.value: "\N{LARGE RED CIRCLE}", Colour.AMBER.value: "\N{LARGE ORANGE CIRCLE}"}
 _PASSED_ICON = "\N{LARGE GREEN CIRCLE}"
 _MARKDOWN_CHARS = re.compile(r"([\\`*_{}\[\]<>|#~&])")
@@ -19,7 +19,7 @@ JsonObject = Mapping[str, Any]
 
 
 def single_faults(exploration: JsonObject) -> tuple[dict[str, str], dict[tuple[str, str], JsonObject]]:
-    """Return the faults' labels in column order, and the schedules with a single fault by call and fault."""
+    """Return the faults' labels in column order, and the single-fault schedules, keyed by call and fault."""
     single = [each for each in exploration["schedules"] if len(each["faults"]) == 1]
     labels = {each["faults"][0]["fault"]: each["faults"][0]["label"] or each["faults"][0]["fault"] for each in single}
     labels = {name: labels[name] for name in sort_faults(labels)}
@@ -27,7 +27,7 @@ def single_faults(exploration: JsonObject) -> tuple[dict[str, str], dict[tuple[s
 
 
 def reason_not_explored(exploration: JsonObject) -> str:
-    """Return why an exploration has no reliable findings, or an empty string if it has."""
+    """Return why an exploration has no reliable findings, or an empty string if it has some."""
     reason: str = exploration["skip_reason"]
     return reason or ("state leaks between runs, so findings are unreliable" if exploration["leaks"] else "")
 
@@ -117,5 +117,5 @@ def _code(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Return the text with Markdown escaped, and with @names that don't notify GitHub users."""
+    """Return the text with Markdown escaped, and with @names changed so that they don't notify GitHub users."""
     return _MARKDOWN_CHARS.sub(r"\\\1", escape_control(text)).replace("@", "@\N{ZERO WIDTH SPACE}")

@@ -34,7 +34,7 @@ from fake_credits.explore.schedules import (
 )
 
 OWN_FAULTS_REASON = "it declares its own faults, gates or latency"
-"""Why a test that injects its own faults is not explored, unless its marker requests it."""
+"""The reason for not exploring a test that injects its own faults, unless its marker requests exploration."""
 
 _STORM_FACTOR = 5
 
@@ -121,7 +121,7 @@ class Exploration:
         return min(planned, self.options.budget - len(self.results) - len(self.orders))
 
     def runs(self) -> Iterator[Recorder]:
-        """Yield a recorder for each run; the last run is fault-free."""
+        """Yield a recorder for each run; the last run is fault-free, except in a replay."""
         for batch in self.batches(1):
             yield from batch
 
@@ -270,7 +270,7 @@ class Exploration:
     # ------------------------------------------------------------ false successes
 
     def _confirm_false_successes(self) -> Iterator[Recorder]:
-        """Rerun the schedules under which the test passed despite a missing write: does it detect that at all?"""
+        """Rerun the schedules under which the test passed despite a missing write, to see whether it can detect one."""
         suspects = [index for index, each in enumerate(self.results) if each.judgement.lost_writes]
         if not suspects:
             return
@@ -296,13 +296,16 @@ class Exploration:
             self.results[index] = replace(judged, judgement=Judgement(verdict, self._colour_of(verdict), calls))
 
     def _colour_of(self, verdict: Verdict) -> Colour:
-        """Return the colour of a rerun. A command can't be traced, so it may have handled the failure correctly."""
+        """Return the colour of a rerun's verdict.
+
+        For a command, problems are amber: it can't be traced, and may have handled the failure correctly.
+        """
         colour = COLOURS[verdict] if self.command is None or verdict is Verdict.OK else Colour.AMBER
         return apply_strictness(colour, self.options)
 
 
 def _is_shown(judged: JudgedRun) -> bool:
-    """Return whether the calls of a run are used later: it may be a finding, or be compared with a lost response."""
+    """Return whether a run's calls may be needed later: for a finding, or for comparison with a lost response."""
     if judged.judgement.colour in (Colour.RED, Colour.AMBER) or judged.judgement.lost_writes:
         return True
     return len(judged.run.schedule) == 1 and judged.run.schedule[0].fault.name in UNSENT_TWINS.values()
@@ -314,7 +317,7 @@ def _nets_by_amount(run: Run) -> list[tuple[int, int]]:
 
 
 def _reason_to_skip(run: Run, *, is_required: bool) -> str:
-    """Return why the fault-free run shows that the test can't be explored, or an empty string if it can."""
+    """Return why the test can't be explored, judging by its fault-free run, or an empty string if it can."""
     if run.outcome.status in ("skipped", "xfailed"):
         return "it is skipped" if run.outcome.status == "skipped" else "it is expected to fail"
     if run.outcome.status == "failed":

@@ -39,8 +39,8 @@ class Finding:
     """The runs with the same verdict at the same call, shortest schedule first, and their description.
 
     ``replay`` is a command that repeats the first run. ``marker`` is a decorator that makes the test fail in the same
-    way without exploration; it is empty for a command. For an order, both are empty, and ``gate_test`` is the source of
-    a test that reproduces it.
+    way, without exploration if possible; it is empty for a command. For an order, both are empty, and ``gate_test`` is
+    the source of a test that reproduces it.
     """
 
     verdict: Verdict
@@ -207,7 +207,7 @@ def _key_text(key: str) -> str:
 
 
 def _knowledge_sentences(exploration: Exploration, run: Run) -> Iterator[str]:
-    """Yield sentences that say that the application could not have known whether its write was committed."""
+    """If the application could not have known whether its write was committed, yield sentences that say so."""
     call, fault = run.schedule[0]
     twin = UNSENT_TWINS.get(fault.name)
     if twin is None or len(run.schedule) > 1:
@@ -224,7 +224,7 @@ def _reaction(run: Run) -> list[object]:
 
 
 def _marker(judged: JudgedRun) -> str:
-    """Return a marker that makes the test fail in the same way without being explored."""
+    """Return a marker that makes the test fail in the same way, without exploration if possible."""
     run = judged.run
     if run.outcome.status != "failed":
         return f"@pytest.mark.fake_credits(explore={{'schedules': [{judged.text!r}]}})"
@@ -246,9 +246,9 @@ def _rule_members(fault: CallFault, call: ObservedCall) -> dict[str, object]:
 
 
 def render_gate_test(plan: GatePlan, code: CodeType, *, is_loop: bool = False) -> str:
-    """Return the source of a test that runs the test with ``code`` and releases its calls in the planned order.
+    """Return the source of a test that runs the test defined by ``code`` and releases its calls in the planned order.
 
-    For a loop, return what to put around its block, in which the sandbox is called ``credits``.
+    For a loop, return the code to put around its block, where the sandbox is called ``credits``.
     """
     imports = "from concurrent.futures import ThreadPoolExecutor\n\n"
     own_imports = "\nfrom fake_credits.explore.loop_tasks import unshuffled_trio\n" if plan.on_trio else ""

@@ -156,7 +156,7 @@ def _broken_invariants(run: Run) -> Iterator[Judgement]:
 
 
 def judge_order(run: Run) -> Judgement:
-    """Return the verdict on a run without faults in another order of its concurrent exchanges."""
+    """Return the verdict on a fault-free run with its concurrent exchanges in another order."""
     if run.ledger_error:
         return _new(Verdict.LEDGER_BROKEN, detail=run.ledger_error)
     verdicts = {"passed": Verdict.OK, "failed": Verdict.RACE}
@@ -164,7 +164,7 @@ def judge_order(run: Run) -> Judgement:
 
 
 def _warnings(run: Run, reference: Run) -> Iterator[Judgement]:
-    """Yield the bugs in a run that cost no credits, unless its result already has a verdict that is as bad or worse."""
+    """Yield a run's bugs that cost no credits, unless its result is already at least as bad."""
     result = _judge_result(run, reference)
     if result.colour is Colour.AMBER:
         return
@@ -219,8 +219,8 @@ def _repeated_writes(run: Run, reference: Run) -> Iterator[Judgement]:
 def _is_compensated(key: NetKey, run: Run, reference: Run) -> bool:
     """Return whether writes that are not in the reference have corrected a user's account, in whatever amounts.
 
-    It is correct if its writes add up to zero or to their sum in the reference, or if those of all users together do
-    because credits were moved between them.
+    An account is correct if its writes add up to zero or to their sum in the reference. It also counts as correct if
+    the writes of all users add up to their sum in the reference, because credits may have been moved between users.
     """
     expected_writes = {(call.net_key, call.delta) for call in reference.writes if call.is_committed}
     new_writes = [
@@ -256,7 +256,7 @@ def _misused_keys(run: Run, reference: Run) -> Iterator[Judgement]:
 
 
 def _keys_by_request(run: Run) -> dict[object, dict[str, ObservedCall]]:
-    """Return the idempotency keys of each write, each with the first call that sent it."""
+    """Return each write's idempotency keys, mapped to the first call that sent them."""
     keys: dict[object, dict[str, ObservedCall]] = {}
     for call in run.writes:
         if call.entry is not None and call.entry.idempotency_key:
@@ -285,7 +285,7 @@ def _judge_result(run: Run, reference: Run) -> Judgement:
 
 
 def _unsettled(remaining: Sequence[ObservedCall], run: Run) -> Judgement | None:
-    """Return the verdict on committed writes whose responses were lost, unless the application found out."""
+    """Return a verdict if writes were committed but their responses were lost, and the application never found out."""
     lost_writes = [call for call in remaining if call.is_suppressed]
     if unread := [call for call in lost_writes if not _later_reads(call, run)]:
         return _new(Verdict.UNSETTLED, unread)

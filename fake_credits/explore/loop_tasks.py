@@ -29,7 +29,7 @@ class LoopTasks(Protocol):
     is_trio: bool
 
     def is_running(self) -> bool:
-        """Return whether the current code runs in this loop."""
+        """Return whether the current code is running in this loop."""
         ...
 
     def calling_task(self) -> Task:
@@ -119,7 +119,7 @@ def _natural_name(task: Task) -> tuple[str, int]:
 
 
 def _wakes(task: Task, future: object) -> bool:
-    """Return whether an asyncio task's completion sets the future, as in gather, wait and task groups."""
+    """Return whether an asyncio task's completion resolves the future, as in gather, wait and task groups."""
     for callback, _ in task._callbacks or ():
         cells: Sequence[Any] = getattr(callback, "__closure__", None) or ()
         closed_over = (cell.cell_contents for cell in cells if _is_filled(cell))
@@ -188,7 +188,7 @@ class _TrioTasks:
 
 
 class _NoShuffle(random.Random):
-    """A stand-in for trio's random generator with which tasks run in creation order."""
+    """A stand-in for trio's random generator that makes tasks run in creation order."""
 
     def random(self) -> float:
         return 1.0

@@ -20,10 +20,10 @@ _NO_STEP = -1
 
 @dataclass(eq=False, slots=True)
 class HeldExchange:
-    """A held exchange of a task.
+    """A task's held exchange.
 
-    ``call`` is how the sandbox recorded it, or None if it matched no operation. ``later_calls`` are the calls of
-    blocking clients before the next exchange is released.
+    ``call`` is how the sandbox recorded it, or None if it matched no operation. ``later_calls`` are the calls that
+    blocking clients make before the next exchange is released.
     """
 
     task: Task
@@ -60,7 +60,7 @@ class GateRelease:
 
 @dataclass(frozen=True, slots=True)
 class GatePlan:
-    """How a gate that holds every call reproduces an order, which occurred under trio if ``on_trio``."""
+    """How a gate that holds every call reproduces an order; ``on_trio`` says whether it occurred under trio."""
 
     releases: tuple[GateRelease, ...]
     on_trio: bool = False
@@ -80,7 +80,7 @@ class OrderScheduler:
         self._ids = ids
         self._wanted = list(reversed(prefix))
         self._held: list[HeldExchange] = []
-        self._current: HeldExchange | None = None  # released, and not yet decided
+        self._current: HeldExchange | None = None  # released, but its call not yet recorded
         self._tasks: LoopTasks | None = None
         self._thread_id = 0
         self._task_numbers: dict[Task, int] = {}
@@ -103,14 +103,14 @@ class OrderScheduler:
         return self.missing is not None and all(exchange.id != self.missing for exchange in self.released)
 
     def close(self) -> None:
-        """Forget the run's tasks, because asyncio would have to search through them in the next run."""
+        """Forget the run's tasks, which asyncio would otherwise have to search through in the next run."""
         for exchange in self.released:
             exchange.task = None
         for tasks in (self._task_numbers, self._last_steps, self._awaited):
             tasks.clear()
 
     async def hold(self) -> None:
-        """Hold the current exchange until it is its turn; let exchanges of other threads' event loops pass."""
+        """Hold the current exchange until its turn comes; let exchanges of other threads' event loops pass."""
         if not self._enter_loop() or self._tasks is None:
             return
         exchange = HeldExchange(self._tasks.calling_task(), self._tasks.new_event())
@@ -126,7 +126,7 @@ class OrderScheduler:
         self._current = exchange
 
     def record_call(self, call: ObservedCall) -> None:
-        """Add the call that the sandbox is processing: that of the released exchange, or one of a blocking client."""
+        """Record the call that the sandbox is processing: the released exchange's or a blocking client's."""
         exchange, self._current = self._current, None
         if exchange is not None:
             exchange.call = call
@@ -178,7 +178,7 @@ class OrderScheduler:
         finished = {task for task in self._awaited_closure(exchange.task) if task not in live}
         after = {self._last_steps[task] for task in (exchange.task, *finished) if task in self._last_steps}
         if self.released:
-            after.add(self.released[-1].id)  # without it, the exchange would have arrived earlier
+            after.add(self.released[-1].id)  # otherwise, it would have arrived before that release
         exchange.after = frozenset(after) | self._earlier_loops
         self._last_steps[exchange.task] = exchange.id
 
@@ -217,7 +217,7 @@ class OrderScheduler:
         for kind, item in self.log:
             call = item.call if isinstance(item, HeldExchange) else item
             if call is None:
-                continue  # it matched no operation, so it meets no gate
+                continue  # it matched no operation, so no gate holds it
             if kind != "release":
                 arrived += 1
                 held.append(call)

@@ -32,7 +32,7 @@ class Access(NamedTuple):
 class Step:
     """An executed exchange, with an id that is the same in every run.
 
-    ``after`` has the ids of the earlier exchanges that led to it.
+    ``after`` contains the ids of the earlier exchanges that led to it.
     """
 
     id: int
@@ -70,8 +70,8 @@ class StepIds:
 class OrderSearch:
     """A search for all orders that make a difference.
 
-    Iterating yields sequences of ids that the next run must start with; later exchanges may come in any order. `add`
-    each run before asking for the next sequence.
+    Each iteration yields the sequence of ids that the next run must start with; later exchanges may come in any order.
+    `add` each run before asking for the next sequence.
     """
 
     def __init__(self) -> None:
@@ -137,7 +137,7 @@ class _Run:
         return causes, (step.id, ids)
 
     def races(self) -> Iterator[tuple[int, int]]:
-        """Yield the positions of two exchanges that don't commute and that no other dependency orders."""
+        """Yield the positions of each pair of exchanges that don't commute and aren't ordered by another dependency."""
         for later, step in enumerate(self._steps):
             explained = 0
             for earlier in reversed(range(later)):
@@ -148,7 +148,7 @@ class _Run:
                     yield earlier, later
 
     def reverse(self, earlier: int, later: int) -> tuple[tuple[int, ...], frozenset[Occurrence]]:
-        """Return the order without the earlier exchange and all that depends on it, followed by the later one."""
+        """Return the order without the earlier exchange and everything that depends on it, then the later one."""
         positions = range(len(self._steps))
         kept = [position for position in positions if position != earlier and not self._causes[position] >> earlier & 1]
         _, last = self._trace(self._steps[later], kept)

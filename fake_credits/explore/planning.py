@@ -19,10 +19,10 @@ _MAX_TRIED_OCCURRENCES = 3
 
 
 class Plan:
-    """The schedules that remain to be run, shorter ones first and, among these, more dangerous ones first.
+    """The schedules that remain to be run, shorter ones first and, at the same length, more dangerous ones first.
 
     Three counts say how many were omitted: ``pruned_count`` because other occurrences of the same call are tried,
-    ``repeated_count`` because they would follow up a reaction that was already explored, and ``real_time_count``
+    ``repeated_count`` because they would follow up on a reaction that was already explored, and ``real_time_count``
     because they would take real time.
     """
 
@@ -81,7 +81,7 @@ class Plan:
         heappush(self._queue, (rank, len(self._planned), schedule))
 
     def expand(self, run: Run, reference: Run) -> None:
-        """Plan a second fault at each call that was triggered by losing the response to a committed write."""
+        """Plan another fault at each call that was triggered by losing the response to a committed write."""
         if len(run.schedule) >= self._options.depth or not _can_be_expanded(run):
             return
         fault_by_name = {fault.name: fault for _, fault in run.schedule}
@@ -111,9 +111,10 @@ def _second_faults(run: Run, reference: Run) -> Iterator[tuple[ObservedCall, Cal
 
 
 def triggered_calls(run: Run, reference: Run) -> list[ObservedCall]:
-    """Return the calls after the last fault that the fault-free run does not make.
+    """Return the calls that follow the last fault and are absent from the fault-free run.
 
-    The two runs are compared from their ends, unless the test failed; then any later read may have been triggered.
+    The two runs are compared backwards from their ends. If the test failed, they aren't compared, because any later
+    read may have been triggered.
     """
     faulted = run.faulted_calls
     expected_calls = reference.application_calls

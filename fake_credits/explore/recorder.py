@@ -48,7 +48,7 @@ class _RefuseAndClose(Effect):
 
 
 class _SendAndClose:
-    """The delivery of a whole response; then the connection is closed."""
+    """Delivers a whole response, and then closes the connection."""
 
     is_complete = True
 
@@ -156,7 +156,7 @@ class Recorder:
         if call.number > self._max_calls:
             self.run.is_storm = True
             if owner == "application":
-                raise CallStorm(f"more than {self._max_calls:g} calls: the application never stops")
+                raise CallStorm(f"more than {self._max_calls:g} calls: the application may never stop")
             self.on_storm()
             # Over a socket, or in another task, no exception would reach the caller.
             return [self._fire(_STORM, call)]
@@ -246,7 +246,7 @@ def _single_error(error: BaseException) -> BaseException:
 
 
 def _raised_by_test(error: BaseException, test_code: TestCode) -> bool:
-    """Return whether the test raised an exception itself, and so owns the innermost frame outside the HTTP stack."""
+    """Return whether the test itself raised an exception, that is, owns the innermost frame outside the HTTP stack."""
     owner, traceback = "stack", error.__traceback__
     while traceback is not None:
         frame_owner = test_code.owner_of(traceback.tb_frame)

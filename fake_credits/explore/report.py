@@ -32,7 +32,7 @@ _WIDTH = 110
 
 
 def summarize(exploration: Exploration) -> str:
-    """Return a text with the numbers of schedules and orders that were run, in total and by verdict."""
+    """Return text that gives the numbers of schedules and orders that were run, in total and by verdict."""
     parts = [summarize_runs(exploration.results)] if exploration.results or not exploration.orders else []
     if exploration.orders:
         diverged = exploration.diverged_count
@@ -41,7 +41,7 @@ def summarize(exploration: Exploration) -> str:
 
 
 def summarize_runs(results: Iterable[JudgedRun], noun: str = "schedule") -> str:
-    """Return a text with the number of runs, in total and by verdict."""
+    """Return text that gives the number of runs, in total and by verdict."""
     counts = count_verdicts(results)
     total, fine = counts.total(), counts.pop(_FINE_LABEL, 0)
     parts = [f"{fine} {_FINE_LABEL}"] if fine or not counts else []

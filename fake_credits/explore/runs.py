@@ -72,12 +72,12 @@ class ObservedCall:
 
     @property
     def net_key(self) -> NetKey:
-        """Return the group of writes that can cancel each other out."""
+        """Return the key of this call's group of writes that can cancel each other out."""
         return self.key.application, self.key.user, abs(self.delta or 0)
 
     @property
     def request(self) -> CallKey:
-        """Return the key without its occurrence, which is the same for equal requests, even in different runs."""
+        """Return the key without its occurrence; equal requests have the same result, even in different runs."""
         return self.key._replace(occurrence=0)
 
 
@@ -85,8 +85,8 @@ class ObservedCall:
 class RunTrace:
     """What a test saw: the lines that ran and their results.
 
-    ``results`` has what the functions called in each line returned or raised, and the values of variables when the test
-    returned.
+    ``results`` contains what the functions called on each line returned or raised, and the values of variables when the
+    test returned.
     """
 
     lines: frozenset[tuple[str, int]] = frozenset()

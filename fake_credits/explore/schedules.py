@@ -33,7 +33,7 @@ class ScheduleError(ValueError):
 
 
 class CallKey(NamedTuple):
-    """What identifies a call, except for its position, which depends on other calls.
+    """What identifies a call, other than its position, which depends on other calls.
 
     ``occurrence`` counts otherwise equal calls, from 1. ``application`` is empty for the default application. In a
     schedule written by a user, empty fields and None match anything.
@@ -113,7 +113,7 @@ FAULTS: Mapping[str, CallFault] = {
 """All named faults; ``stale`` is injected only on request."""
 
 UNSENT_TWINS = {"lost_after": "lost_before", "silent_after": "silent"}
-"""For each fault after the commit, the one before it that looks the same to the application."""
+"""For each fault after the commit, the fault before the commit that looks the same to the application."""
 
 
 def sort_faults(names: Iterable[str]) -> list[str]:

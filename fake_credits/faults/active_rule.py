@@ -1,4 +1,4 @@
-"""The rules that are active in a sandbox, which check their conditions and count their matches and firings."""
+"""The active rules of a sandbox; each checks its conditions and counts its matches and firings."""
 
 import traceback
 from collections import Counter, deque
@@ -85,7 +85,7 @@ class ActiveRule:
 
     @property
     def is_unused(self) -> bool:
-        """Return whether the rule was used less than declared, which fails the test.
+        """Return whether the rule was used less than declared; if so, the test fails.
 
         A script must be used up, a rule with exact counts or a gate must have fired, and any other must have matched.
         Optional rules, default latencies and rules that depend on chance are never unused.
@@ -127,7 +127,7 @@ class ActiveRule:
         self._fire_counts[self._counter_key(application, user)] -= 1
 
     def _build_predicates(self) -> Iterator[Callable[[IncomingCall], bool]]:
-        """Yield the conditions on a call other than its operation, application, user and client."""
+        """Yield the conditions on a call, except those on its operation, application, user and client."""
         rule, start_ms, end_ms = self.rule, self.start_ms, self.end_ms
         if rule.during is not None:
             yield lambda call: start_ms <= call.now_ms < end_ms
@@ -167,8 +167,10 @@ class ActiveRule:
         )
 
     def fire(self, call: IncomingCall) -> tuple[bool, Effect | None]:
-        """Return whether the rule fires, and its effect; if that is None, the call passes and no further rules are
-        tried."""
+        """Return whether the rule fires, and its effect.
+
+        If the effect is None, the call passes and no further rules are tried.
+        """
         rule, counter_key = self.rule, self._counter_key(call.application, call.user)
         effect = rule.effect
         if effect is None:

@@ -74,7 +74,7 @@ def catalogue(operation: OperationSelector) -> list[Rule]:
 def lost_response(then: Effect | CloseMode = "reset") -> Rule:
     """Return the fault that costs real money: the write is committed, but the client gets no usable response.
 
-    ``then`` is ``"reset"``, ``"close"``, ``"hang"``, the effect of that name, or another effect that loses the
+    ``then`` is ``"reset"``, ``"close"`` or ``"hang"``, the corresponding effect, or another effect that loses the
     response: ``Status(502)``, ``NotJson()``, ``Truncate()``, ``Garbage()``. Raises FaultError for any other.
     """
     effect = SCRIPT_ACTIONS.get(then) if isinstance(then, str) else then
@@ -146,7 +146,7 @@ def rule_from(source: object, **rule_fields: Any) -> Rule:
 
 
 def _pop_effect(members: dict[str, Any]) -> Effect | None:
-    """Remove the effect and its attributes from a JSON object and return the effect, or None if it has a script."""
+    """Remove the effect and its attributes from a JSON object; return the effect, or None if a script replaces it."""
     if "where" in members:
         raise FaultError("'where' is a function, so JSON and TOML can't have it: declare the rule in Python")
     _check_not_empty(members)

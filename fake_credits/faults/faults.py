@@ -16,7 +16,7 @@ from fake_credits.text import short_repr
 
 
 class RuleCriteria(TypedDict, total=False):
-    """The fields of `Rule` without its effect, operation and name, for editors and type checkers."""
+    """The fields of `Rule` other than its effect, operation and name, for editors and type checkers."""
 
     phase: Phase | Literal[""]
     application: str
@@ -40,7 +40,7 @@ class RuleCriteria(TypedDict, total=False):
 
 
 class RuleFields(RuleCriteria, total=False):
-    """The fields of `Rule` without its effect and operation."""
+    """The fields of `Rule` other than its effect and operation."""
 
     name: str
 
@@ -100,8 +100,8 @@ class Faults:
     def load(self, what: object) -> LoadedRules:
         """Add all rules of a preset (by name), a scenario file (by path) or a list.
 
-        They stay active like those of `add`: in ``with credits.faults.load("outage"):``, until the block exits. Raises
-        FaultError, without adding any, if one of them is invalid.
+        They stay active like those added by `add`: in ``with credits.faults.load("outage"):``, until the block exits.
+        Raises FaultError, without adding any, if one of them is invalid.
         """
         from fake_credits.faults.scenarios import parse_rules
 

@@ -1,7 +1,7 @@
 """Gates, which hold exchanges until a test releases them in the order that it chooses.
 
-Release runs each held exchange up to its next wait or its end, one after the other, and only then wakes its client.
-Waking the clients in order isn't enough, because they would race. See docs/how-to/races.md.
+Releasing a gate runs each held exchange up to its next wait or its end, one after the other, and only then wakes its
+client. Waking the clients in order isn't enough, because they would race. See docs/how-to/races.md.
 """
 
 import threading
@@ -25,7 +25,7 @@ class GateTicket(msgspec.Struct, frozen=True, eq=False):
 
 
 class Gate:
-    """A gate that holds each exchange that its rules match, until it is released."""
+    """A gate that holds each exchange matched by its rules until the gate is released."""
 
     def __init__(self, name: str, limit_s: float, on_open: Callable[["Gate"], None]) -> None:
         self.name = name
@@ -96,9 +96,9 @@ class Gate:
     def release(self, order: Sequence[int | str] = (), *, keep: bool = False) -> None:
         """Release the held exchanges, one after the other, and open the gate for later ones.
 
-        ``order`` selects exchanges by user, or by arrival from 0; the others follow in order of arrival. With ``keep``,
-        the others stay held and the gate stays closed. Raises ValueError if a selected exchange isn't held, TypeError
-        if ``order`` isn't a list.
+        ``order`` selects exchanges by user, or by position in order of arrival, from 0; the others follow in order of
+        arrival. With ``keep``, the others stay held and the gate stays closed. Raises ValueError if a selected exchange
+        isn't held, and TypeError if ``order`` isn't a list.
         """
         _check_order(order)
         with self._lock:
@@ -171,7 +171,7 @@ class Gate:
 
     @contextmanager
     def _on_arrivals(self, count: int, callback: Callable[[], None]) -> Generator[bool]:
-        """Call ``callback`` when ``count`` exchanges have arrived during the block; yield whether they already have."""
+        """In the block, call ``callback`` once ``count`` exchanges have arrived; yield whether they already have."""
         entry = (count, callback)
         with self._lock:
             self._arrival_callbacks.append(entry)

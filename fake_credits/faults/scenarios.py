@@ -22,7 +22,7 @@ from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, Rule
 
 
 def as_conditions(rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """Return the rules marked as optional, because rules that set the conditions for a test may stay unused."""
+    """Return the rules with ``optional`` set, because rules that set the conditions for a test may stay unused."""
     return tuple(rule if rule.name == DEFAULT_LATENCY_NAME else replace(rule, optional=True) for rule in rules)
 
 
@@ -131,8 +131,8 @@ def parse_rules(value: object, *, source: str = "faults") -> tuple[Rule, ...]:
 def latency_rules(value: object) -> tuple[Rule, ...]:
     """Return the rules of a default latency: one for all operations, or one for each key of a mapping.
 
-    A latency is milliseconds, a `Distribution`, a string that describes one, or a mapping of operations (also
-    ``reads``, ``writes``, ``*``) to these. None means no latency. Raises FaultError for anything else.
+    A latency is a number of milliseconds, a `Distribution`, a string that describes one, or a mapping of operations
+    (also ``reads``, ``writes``, ``*``) to these. None means no latency. Raises FaultError for anything else.
     """
     if value is None:
         return ()

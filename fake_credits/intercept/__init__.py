@@ -63,7 +63,7 @@ class InterceptionRegistry:
         self._process_finalized()
 
     def _process_finalized(self) -> None:
-        """Remove finalized routes, unless the lock is held; its holder then removes them afterwards."""
+        """Remove finalized routes, unless the lock is held; in that case, its holder removes them afterwards."""
         while self._finalized and self._lock.acquire(blocking=False):
             try:
                 while self._finalized:

@@ -78,7 +78,7 @@ def _patched_handle_async_request(original: Method, httpcore: "_Httpcore", route
 def _patched_create_connection(original: Method) -> Method:
     """Return a replacement for ``create_connection``.
 
-    The origin of an intercepted request already is its connection.
+    For an intercepted request, the origin passed in is already its connection.
     """
 
     @wraps(original)

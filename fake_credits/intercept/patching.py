@@ -64,7 +64,7 @@ class Patches:
     """Replaced attributes, and their original values.
 
     An attribute that other code has replaced in the meantime is not restored. If that code still calls our replacement,
-    it in turn calls the original, because no routes are left.
+    the replacement in turn calls the original, because no routes are left.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class Patches:
                 setattr(owner, name, replacement)
 
     def undo(self) -> None:
-        """Restore all attributes; later calls of `set` do nothing."""
+        """Restore all attributes; later calls to `set` do nothing."""
         with self._lock:
             self._is_undone = True
             for owner, name, original, replacement in reversed(self._applied):

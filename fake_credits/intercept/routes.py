@@ -64,8 +64,8 @@ class InterceptedUrl(msgspec.Struct, frozen=True):
 def parse_base_url(url: str) -> InterceptedUrl:
     """Return a normalized base URL.
 
-    A base URL must not have any parts but a scheme (http or https), a host, a port and a path. Raises TypeError if it
-    is not a string, ValueError if it is invalid.
+    A base URL must have no parts other than a scheme (http or https), a host, a port and a path. Raises TypeError if it
+    is not a string, and ValueError if it is invalid.
     """
     if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance] - settings come from files
         hint = ": pass several as arguments, as in intercept(*urls)" if isinstance(url, Iterable) else ""

@@ -40,7 +40,7 @@ class MemorySocket:
         self._timeout_s: float | None = None
 
     def settimeout(self, timeout_s: float | None) -> None:
-        """Set the timeout for the next byte in seconds; None waits forever."""
+        """Set the timeout, in seconds, for the next byte; None waits forever."""
         self._timeout_s = timeout_s
 
     def sendall(self, data: bytes) -> None:
@@ -241,7 +241,7 @@ class _Urllib3:
         if body is None or headers is None or kwargs["chunked"] or not self._pool_reads_response:
             return None
         timeout = kwargs["timeout"]
-        if timeout.total is not None:  # it must be started; cloned, because urllib3 may start the original later
+        if timeout.total is not None:  # start a clone, because urllib3 may start the original later
             timeout = timeout.clone()
             timeout.start_connect()
         timeout_s = timeout.resolve_default_timeout(timeout.read_timeout)
@@ -276,7 +276,7 @@ class _Urllib3:
 class _ResponseBody(io.BytesIO):
     """A complete body, with the parts of an ``http.client`` response that urllib3 and requests use.
 
-    Once the body has been read, even an empty one, urllib3 returns the connection to its pool.
+    Once the body, even an empty one, has been read, urllib3 returns the connection to its pool.
     """
 
     def __init__(self, response: Response) -> None:

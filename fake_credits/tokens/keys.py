@@ -104,7 +104,7 @@ class SigningKey(VerifyingKey):
     _private_key: "PrivateKey" = field(repr=False)
 
     def sign(self, message: bytes) -> bytes:
-        """Return the signature for ``message``, in the form of RFC 7518, section 3."""
+        """Return the signature for ``message``, in the format defined in RFC 7518, section 3."""
         return _jwt_algorithm(self.algorithm).sign(message, self._private_key)
 
 
@@ -132,8 +132,8 @@ class SigningKeys(KeySet):
     """A server's signing keys, which are generated on first use; thread-safe.
 
     Nothing is stored or built in: a private key lives as long as this object. Two processes with the same
-    ``private_pem`` (see `new_private_pem`) sign with the same keys. Raises ValueError if ``private_pem`` has no usable
-    key or a truncated one, because a new key in its place would sign tokens that no server accepts.
+    ``private_pem`` (see `new_private_pem`) sign with the same keys. Raises ValueError if ``private_pem`` has no private
+    key, or one that is truncated or unusable, because a new key in its place would sign tokens that no server accepts.
     """
 
     def __init__(self, private_pem: str | None = None) -> None:
@@ -204,7 +204,8 @@ def new_private_pem() -> str:
 def read_key_file(path: Path) -> KeySet:
     """Return the public keys in a file: a JWK Set (RFC 7517), or a single key or certificate in PEM format.
 
-    Raises OSError if the file can't be read, and ValueError if it has no usable key, or a private or symmetric one.
+    Raises OSError if the file can't be read, and ValueError if it contains no usable key, or a private or symmetric
+    one.
     """
     with path.open("rb") as file:
         content = file.read(_MAX_KEY_FILE_BYTES + 1)
@@ -229,7 +230,7 @@ class _JwkSet(TypedDict):
 
 
 def key_set_from_jwks(content: bytes) -> KeySet:
-    """Return the signature keys in a JWK Set; raise ValueError if one isn't a usable public key."""
+    """Return a JWK Set's keys for verifying signatures; raise ValueError if one isn't a usable public key."""
     import msgspec
 
     try:
@@ -239,7 +240,9 @@ def key_set_from_jwks(content: bytes) -> KeySet:
     keys = [_key_from_jwk(number, jwk) for number, jwk in enumerate(jwks) if _can_verify(number, jwk)]
     key_set = KeySet(keys)
     if not keys or len(key_set.published_keys()) < len(keys):
-        raise ValueError("the file has no signature key" if not keys else "the file has two keys with the same kid")
+        raise ValueError(
+            "the file contains no signing key" if not keys else "the file contains two keys with the same kid"
+        )
     return key_set
 
 

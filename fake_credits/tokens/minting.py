@@ -171,7 +171,7 @@ class Issuer:
 def trusted_issuer(url: str, path: str | Path) -> Issuer:
     """Return a foreign issuer, such as a development tenant, with the keys in a file; ``aud`` is not checked.
 
-    Raises ValueError, which names the file, if it can't be read or is invalid (see `read_key_file`).
+    Raises ValueError, naming the file, if the file can't be read or is invalid (see `read_key_file`).
     """
     try:
         keys = read_key_file(Path(path))

@@ -101,9 +101,9 @@ def server_ssl_context(issued: IssuedCertificate) -> ssl.SSLContext:
 
 
 def server_ssl_context_from_files(certificate: Path, key: Path) -> ssl.SSLContext:
-    """Return a TLS context for a server that uses a PEM file with a certificate chain, and one with its private key.
+    """Return a server's TLS context from its certificate chain and private key, each in a PEM file.
 
-    Raises ValueError if a file can't be read, or the two are not a certificate and its private key.
+    Raises ValueError if a file can't be read, or if they don't contain a certificate and its private key.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["http/1.1"])
@@ -120,7 +120,7 @@ def server_ssl_context_from_files(certificate: Path, key: Path) -> ssl.SSLContex
 
 
 def certificate_hosts(certificate: Path) -> tuple[str, ...]:
-    """Return the host names and IP addresses in the first certificate of a PEM file, without wildcards."""
+    """Return the host names (except wildcards) and IP addresses in the first certificate of a PEM file."""
     first = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
     try:
         names = first.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

@@ -41,7 +41,7 @@ class ReceivedRequest(NamedTuple):
 
 
 def is_plain(request: Request, *, has_host: bool = True) -> bool:
-    """Return whether any HTTP library would send this request unchanged and the live server would accept its framing.
+    """Return whether every HTTP library would send this request unchanged and the live server would accept its framing.
 
     Header names are in lower case. If ``has_host`` is false, the library has not added Host and Content-Length yet.
     """

@@ -203,7 +203,7 @@ class InProcessDriver:
 
 
 def _endless_if_body(wait: Wait) -> Wait:
-    """Replace a wait for a body that will never arrive with an endless one; return other waits unchanged."""
+    """Turn a wait for a body that will never arrive into an endless wait; return other waits unchanged."""
     return Forever() if isinstance(wait, Body) else wait
 
 

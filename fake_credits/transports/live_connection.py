@@ -1,4 +1,7 @@
-"""One request on a live connection. The parser's callback runs its coroutine directly, until a wait requires a task."""
+"""One request on a live connection.
+
+The parser's callback runs the request's coroutine directly, until a wait requires a task.
+"""
 
 import asyncio
 import contextlib
@@ -353,7 +356,7 @@ class LiveConnection(msgspec.Struct, eq=False):
         self.protocol.transport.abort()
 
     def call_later(self, ms: float, callback: Callable[[], object]) -> None:
-        """Schedule a call in the server's event loop, because no further request may arrive to trigger it."""
+        """Schedule a call in the server's event loop, because there may be no further request to trigger it."""
         self.protocol.loop.call_later(ms / 1000 + _TIMER_MARGIN_S, callback)
 
     def _send(self, response: Response, head_of: Callable[..., bytes]) -> None:

@@ -1,4 +1,4 @@
-"""In-memory streams that HTTP libraries write requests to, parsed by the live server's rules."""
+"""In-memory streams that HTTP libraries write requests to, parsed according to the live server's rules."""
 
 import asyncio
 import errno
@@ -145,7 +145,7 @@ class RequestParser:
 
 
 class WrittenRequest:
-    """A request that a library writes to memory, parsed by the live server's rules."""
+    """A request that a library writes to memory, parsed according to the live server's rules."""
 
     def __init__(self) -> None:
         self._chunks: list[bytes] = []
@@ -180,7 +180,7 @@ class _BaseMemoryStream:
         reset_error: Callable[[], Exception],
         timeout_error: Callable[[], Exception],
     ) -> bytes:
-        """Return the next part, or b"" at the end; for an incomplete response, raise a network stream's error."""
+        """Return the next part, or b"" at the end; for an incomplete response, raise what a network stream would."""
         unread = response_bytes(response) if self._unread is None else self._unread
         chunk, self._unread = unread[:max_bytes], unread[max_bytes:]
         if not chunk and response.outcome == "reset":

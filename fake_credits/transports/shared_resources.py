@@ -46,7 +46,7 @@ class SharedResources:
     def world(self, name_or_world: str | Path | LoadableWorld, seed: int) -> LoadableWorld:
         """Return a world by its name or from a file, which is loaded only once; return a world object unchanged.
 
-        Raises ValueError for an unknown name or an unreadable or invalid file, TypeError for another type.
+        Raises ValueError for an unknown name or an unreadable or invalid file, and TypeError for any other type.
         """
         if not isinstance(name_or_world, str | Path):
             if not callable(getattr(name_or_world, "load_into", None)):
@@ -64,7 +64,7 @@ class SharedResources:
     def contract(self, file_or_contract: str | Path | Contract) -> Contract:
         """Return the contract in a file, which is loaded only once; return a `Contract` unchanged.
 
-        Raises ValueError for an unreadable or invalid file, TypeError for another type.
+        Raises ValueError for an unreadable or invalid file, and TypeError for any other type.
         """
         if isinstance(file_or_contract, Contract):
             return file_or_contract
@@ -85,7 +85,7 @@ class SharedResources:
         return WorldLibrary()
 
     def app(self, contract: Contract) -> CreditsApplication:
-        """Return the application for in-process use under a contract."""
+        """Return a contract's application for in-process use."""
         with self._lock:
             for app_contract, app in self._apps:
                 if app_contract is contract or app_contract == contract:
@@ -116,7 +116,7 @@ class SharedResources:
             return server
 
     def close(self) -> None:
-        """Stop the live servers. A later call of `server` starts a new one on another port."""
+        """Stop the live servers. A later call to `server` starts a new one on another port."""
         with self._lock:
             servers, self._servers = self._servers, []
         for server in servers:

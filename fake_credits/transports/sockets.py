@@ -140,7 +140,7 @@ _DEBUGGER_CHECK_INTERVAL_S = 0.25
 
 
 class PendingWaits:
-    """The pending waits of a server, all of which `cancel_all` ends."""
+    """A server's pending waits, all of which `cancel_all` ends."""
 
     def __init__(self) -> None:
         self._pending: set[asyncio.Future[bool]] = set()

@@ -41,10 +41,10 @@ class WorldLibrary:
         return f"<WorldLibrary: {self._cached_make_world.cache_info().currsize} cached>"
 
     def find(self, name: str | Path, seed: int) -> World:
-        """Return the world for a profile (a name or a TOML file) and a seed, or that in a JSON file, which has its own
-        seed.
+        """Return the world for a profile (a name or a TOML file) and a seed, or the world in a JSON file.
 
-        Raises UnknownWorld for any other name, and WorldError for a file that can't be read or is invalid.
+        A JSON file has its own seed. Raises UnknownWorld for any other name, and WorldError for a file that can't be
+        read or is invalid.
         """
         path, profile = Path(name), PROFILES.get(str(name))
         if profile is None and not _is_file(path):

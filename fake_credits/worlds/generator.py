@@ -73,7 +73,7 @@ ID_SHAPES: Mapping[str, Callable[[Identity], str]] = MappingProxyType(
         "name": lambda person: f"{person.first_name}_{person.last_name}_{person.ordinal}".lower().replace(" ", ""),
     }
 )
-"""The shapes of user ids, assigned to users in turn, so that nine users are enough to have them all."""
+"""The shapes of user ids, assigned to users in turn, so that nine users are enough to cover them all."""
 
 _SHAPES_CYCLE = tuple(ID_SHAPES.values())
 
@@ -124,14 +124,14 @@ _MIN_TRANSACTIONS = 3
 _SIGNUP_PERIOD_SHARE = 0.97
 """The share of a world's time span in which users sign up, at a growing rate."""
 _MIN_ACTIVE_SHARE = 0.3
-"""The minimum share of the time after sign-up during which users who use up their credits are active."""
+"""For users who use up their credits, the minimum share of the time after sign-up during which they are active."""
 _SLOT_MS = _HOUR_MS // 4
 
 
 def _weekly_pattern() -> tuple[int, ...]:
-    """Return moments in a week, from Monday on, with equal activity between them; they are closer together by day.
+    """Divide a week, from Monday, into intervals of equal activity, and return their boundaries.
 
-    There is one moment for each quarter of an hour, plus the end of the week.
+    Intervals are shorter during the day. There are as many as there are quarter-hours in a week.
     """
     hours = (2, 1, 1, 1, 1, 2, 4, 8, 12, 14, 15, 15, 13, 14, 15, 14, 13, 12, 11, 10, 9, 7, 5, 3)
     days = (10, 11, 11, 11, 9, 4, 3)
@@ -234,8 +234,8 @@ def _apply_weekly_pattern(even_ms: int) -> int:
 def _draw_history(draw: Callable[[], float], profile: Profile, lifetime: _Lifetime) -> TransactionColumns | None:
     """Return a user's transactions, starting with the sign-up grant, or None if a top-up is needed but not allowed.
 
-    A consumption leaves at least one credit, so that users who use up their credits have something left for the last
-    one.
+    A consumption leaves at least one credit, so that users who use up their credits have something left for their last
+    consumption.
     """
     deltas, codes, times = [profile.signup_grant], [_GRANT_CODE], [lifetime.created_ms]
     balance, refundable = profile.signup_grant, 0

@@ -16,7 +16,7 @@ PROFILE_FORMAT_VERSION = 1
 _MAX_PROFILE_BYTES = 64 * 1024
 _MAX_CREDITS = 10**9
 _MIN_PER_USER = 3
-"""The minimum average number of transactions per user; users who leave early have fewer."""
+"""The minimum average number of transactions per user; users who leave early may have fewer."""
 
 _TYPE_NAMES: Mapping[Any, str] = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
 

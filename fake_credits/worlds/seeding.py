@@ -1,8 +1,8 @@
 """Seeding: writing a world to any server through the six operations of the API.
 
 Nothing is stored between runs: each user's existing history is read and then continued. If a write gets no usable
-response, the balance shows whether it took effect. At the end, each user's balance must equal the planned one, which
-detects a write that took effect even later.
+response, the balance shows whether it took effect. At the end, each user's balance is compared with the planned one, to
+detect a write that took effect even later.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
     async def wait(self, failure: FakeCreditsError, attempts: int, label: str) -> None:
-        """Wait before a retry, at least as long as Retry-After says; raise TargetError if a retry is pointless."""
+        """Wait before a retry, honouring Retry-After up to 30 s; raise TargetError if a retry is pointless."""
         is_transient, retry_after_s = isinstance(failure, TransportFailure), None
         if isinstance(failure, ApiError | InvalidResponse):
             is_transient = failure.status >= 500 or failure.status in _RETRYABLE_STATUSES

@@ -49,7 +49,7 @@ class UserHistory(NamedTuple):
 
 
 def world_start_ms(now_ms: int) -> int:
-    """Return the start of a world that ends on the last Monday before ``now_ms``; raise WorldError before 1971."""
+    """Return the start of a world ending on the last Monday before ``now_ms``; raise WorldError if that is pre-1970."""
     start_ms = now_ms - (now_ms - _FIRST_MONDAY_MS) % WEEK_MS - WORLD_SPAN_MS
     if start_ms < 0:
         raise WorldError(
@@ -87,7 +87,7 @@ class World:
         return f"<World {self.name!r} of {self.transaction_count} transactions>"
 
     def histories(self) -> Iterable[UserHistory]:
-        """Return the users, cached unless there are too many; raise WorldError if they can't be generated."""
+        """Return the users, cached unless they have too many transactions; raise WorldError if generation fails."""
         if self.transaction_count > MAX_KEPT_TRANSACTIONS:
             return self._make_histories()
         with self._lock:
@@ -201,7 +201,7 @@ def _encode_user(history: UserHistory) -> bytes:
 def load_world(path: Path) -> World:
     """Return the world in a file.
 
-    Raises WorldError, prefixed with the file name, if the file can't be read, is damaged or has a later version.
+    Raises WorldError, prefixed with the file name, if the file can't be read, is damaged or has an unsupported version.
     """
     try:
         if path.stat().st_size > _MAX_WORLD_FILE_BYTES:

@@ -1,7 +1,7 @@
 """The pytest plugin's hooks and fixtures.
 
-Until a fixture is used, this module imports only pytest and the standard library, so that a plugin that is installed
-but not used costs almost nothing. PYTEST_DONT_REWRITE
+Until a fixture is used, this module imports only pytest and the standard library, so that the plugin costs almost
+nothing when it is installed but not used. PYTEST_DONT_REWRITE
 """
 
 import os
@@ -164,7 +164,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Return a short id for a rule or an effect."""
-    effects = sys.modules.get("fake_credits.faults.effects.base")  # if it isn't loaded, ``val`` isn't one
+    effects = sys.modules.get("fake_credits.faults.effects.base")  # if not loaded, ``val`` is neither
     return str(val) if effects is not None and isinstance(val, effects.FaultValue) else None
 
 
@@ -332,7 +332,7 @@ def _options_without_markers(config: pytest.Config) -> dict[str, object]:
 
 @pytest.fixture(scope="session")
 def fake_credits_settings() -> dict[str, object]:
-    """Override this in a conftest to set options of sandboxes; the marker and the command line take precedence."""
+    """Override this in a conftest to set sandbox options; the marker and the command line take precedence."""
     return {}
 
 
@@ -363,7 +363,7 @@ def fake_credits_user_client(fake_credits: "FakeCredits") -> "UserClient":
 
 @pytest.fixture
 def fake_credits_async_user_client(fake_credits: "FakeCredits") -> "AsyncUserClient":
-    """Return an `AsyncUserClient` for the default user, which is created if needed, for any event loop."""
+    """Return an `AsyncUserClient`, usable in any event loop, for the default user, which is created if needed."""
     fake_credits.user(fake_credits.user_id)
     return fake_credits.async_user_client()
 

@@ -261,7 +261,7 @@ def _parse_env_line(line: str) -> tuple[str, str]:
     if not name.strip() or not equals or not set(fields) <= set(ENV_FIELDS):
         allowed = ", ".join(f"{{{field}}}" for field in ENV_FIELDS)
         raise pytest.UsageError(
-            f"fake-credits: ini option fake_credits_env: {line!r} does not have the form NAME=text, with {allowed} in "
-            "text"
+            f"fake-credits: ini option fake_credits_env: {line!r} does not have the form NAME=text, where text "
+            f"may contain {allowed}"
         )
     return name.strip(), text.strip()

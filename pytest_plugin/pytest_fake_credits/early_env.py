@@ -1,6 +1,6 @@
-"""Environment variables that are set before conftests load, for applications that read their settings at import.
+"""Environment variables that are set before conftests load, for applications that read their settings at import time.
 
-They name a port and an API key, but no server runs yet. Only the modules that the requested variables need are
+They name a port and an API key, but no server is running yet. Only the modules that the requested variables need are
 imported.
 
 PYTEST_DONT_REWRITE
@@ -103,7 +103,7 @@ EARLY_VALUES: Mapping[str, Callable[[EarlyEnvironment], str]] = {
     "jwks_url": lambda early: f"{early.base_url}/.well-known/jwks.json",
     "jwt_public_key": EarlyEnvironment.public_key,
 }
-"""The fields of the ini option ``fake_credits_env``; the last ones need cryptography, whose import takes 60 ms."""
+"""The fields of ``fake_credits_env``; ``user_token`` and ``jwt_public_key`` import cryptography, which takes 60 ms."""
 
 
 def _bind_listener() -> socket.socket:

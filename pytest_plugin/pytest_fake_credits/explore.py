@@ -75,7 +75,7 @@ class ExplorePlugin:
         if options is None:
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        codes = [*_codes([getattr(item, "obj", None)])]  # later, this would create an instance
+        codes = [*_codes([getattr(item, "obj", None)])]  # read now, because later it would create an instance
         self._test_code.add(codes)
         exploration = self._exploration = Exploration(item.nodeid, options, self._test_code)
         exploration.code = codes[0] if codes else None
@@ -107,7 +107,7 @@ class ExplorePlugin:
         return replace(self._defaults, is_off=True) if options is None and self._settings["explore"].value else options
 
     def _reason_to_skip(self, item: pytest.Item, options: ExploreOptions) -> str:
-        """Return why a test can't be explored, or an empty string if nothing known before it runs rules it out."""
+        """Return why a test can't be explored, as far as is known before it runs, or an empty string if it might be."""
         function: Any = getattr(item, "obj", None)
         if options.is_off:
             return "its marker says explore=False"
@@ -228,7 +228,7 @@ class ExplorePlugin:
         self.is_running = self._is_quiet = True
         with ExitStack() as stack:
             stack.callback(setattr, sys, "breakpointhook", sys.breakpointhook)
-            sys.breakpointhook = lambda *_args, **_kwargs: None  # breakpoints stop in the last run only
+            sys.breakpointhook = lambda *_args, **_kwargs: None  # only the last run stops at breakpoints
             stack.callback(setattr, self._config.option, "tbstyle", self._config.option.tbstyle)
             self._config.option.tbstyle = "value"  # these reports are not shown, and a traceback takes 20 ms
             stack.enter_context(warnings.catch_warnings(record=True))
@@ -338,7 +338,7 @@ def _prepare(item: pytest.Item) -> None:
 
 
 def _forget_finished_fixtures(item: pytest.Item) -> None:
-    """Remove the finalizers that a run added to wider-scoped fixtures for its own fixtures, which are finished."""
+    """Remove the finalizers that a run's own fixtures, which are finished, left on wider-scoped fixtures."""
     function: Any = item
     for definitions in function._fixtureinfo.name2fixturedefs.values():
         for definition in definitions:

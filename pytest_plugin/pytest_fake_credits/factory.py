@@ -76,10 +76,10 @@ class TrackedSandbox:
         return self.fake.sandbox.interception_log.no_request_hint(self._missed_before)
 
     def set_up_filter(self) -> Callable[[JournalEntry], bool]:
-        """Return a function that says whether an exchange is part of the test's set-up, and not the application's.
+        """Return a function that says whether an exchange belongs to the test's set-up rather than to the application.
 
-        The set-up consists of the calls that fixtures make and, if the application uses other clients, of the calls
-        that the test makes with the sandbox's clients.
+        The set-up consists of the calls that fixtures make and, if the application uses other clients, the calls that
+        the test makes with the sandbox's clients.
         """
         entries, own_ids = self.entries(), frozenset(self.fake.own_request_ids.copy())
         call_count = self.fake.journal.ended_count - self._exchanges_before_call
@@ -111,9 +111,9 @@ class TrackedSandbox:
 class Factory:
     """A factory of sandboxes for fixtures of any scope: ``with fake_credits_factory(balance=100) as credits``.
 
-    The options are those of `FakeCredits`, ``live`` and ``intercept``. Ids, seed and mode default to the session's. By
-    default, each sandbox gets a new API key: the configured one is reserved for the fixture ``fake_credits``, because
-    sandboxes can't share a key.
+    The options are those of `FakeCredits`, plus ``live`` and ``intercept``. Ids, seed and mode default to the
+    session's. By default, each sandbox gets a new API key: the configured one is reserved for the fixture
+    ``fake_credits``, because sandboxes can't share a key.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ def fail_on_unused_options(item: pytest.Item, *, is_over: bool) -> None:
 
 
 def fail_on_overridden_fixture(item: pytest.Item, options: Mapping[str, object]) -> None:
-    """Fail a test with a marker whose fixture ``fake_credits`` is overridden by one that ignores the marker."""
+    """Fail a marked test if its fixture ``fake_credits`` is overridden by one that ignores the marker."""
     fixtures: Sequence[str] = getattr(item, "fixturenames", ())
     if "fake_credits" not in fixtures:
         return

@@ -110,7 +110,7 @@ class ExchangeTable:
         return lines
 
     def repeated_writes(self) -> list[str]:
-        """Return a sentence for each double charge: a write that was committed again because its response was lost."""
+        """Return a sentence for each write that was committed again because its client had not learned of it."""
         sentences: list[str] = []
         for entry, again in self._repeated[:_MAX_REPEATED_WRITES]:
             key = " with the same idempotency key" if entry.idempotency_key == again.idempotency_key != "" else ""
@@ -230,7 +230,7 @@ def write_before_prompt(
 def render_section(sandboxes: Iterable[TrackedSandbox], *, failure: str) -> Sequence[ReportLine]:
     """Return the lines of the report's section, without secrets; none if there is nothing to report.
 
-    Hints that the message of the failure already has are left out.
+    Hints that the failure's message already contains are left out.
     """
     sections = [lines for tracked in sandboxes if (lines := _render_sandbox(tracked, failure))]
     left_out = len(sections) - _MAX_REPORTED_SANDBOXES

@@ -1,7 +1,7 @@
 """The display of a failing test on a terminal: tracebacks without the fake's frames, and a coloured section.
 
-This module imports only pytest and the standard library, because with pytest-xdist another process writes to the
-terminal. PYTEST_DONT_REWRITE
+This module imports only pytest and the standard library, because with pytest-xdist, the process that writes to the
+terminal is not one that runs tests. PYTEST_DONT_REWRITE
 """
 
 import sys
@@ -16,7 +16,7 @@ _BUGS = (ArithmeticError, AttributeError, LookupError, NameError)
 
 
 def hide_internal_frames() -> None:
-    """Hide the fake's frames in tracebacks, in all modules loaded so far, unless the error looks like a bug in it."""
+    """Hide the frames of the fake's loaded modules in tracebacks, unless the error looks like a bug in the fake."""
     for name, module in list(sys.modules.items()):
         if name.startswith("fake_credits.") or name == "pytest_fake_credits.factory":
             vars(module).setdefault("__tracebackhide__", _is_deliberate)

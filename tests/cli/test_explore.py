@@ -252,7 +252,7 @@ def fail(api: ServerClient) -> None:
 @pytest.mark.parametrize(
     ("function", "problem"),
     [
-        (varying(do_nothing), "the command makes no calls with its API key"),
+        (varying(do_nothing), "the command made no calls with the API key that it was given"),
         (varying(fail), "fails even without faults, with exit code 1\n\nValueError('broken')"),
         (varying(read, fail), "fails even without faults"),
         (varying(charge, read), "two fault-free runs write different transactions"),

@@ -72,7 +72,7 @@ def test_option_sources_have_the_documented_precedence(
             (),
             "fake_credits_env = URL",
             {},
-            "ini option fake_credits_env: 'URL' does not have the form NAME=text, with *",
+            "ini option fake_credits_env: 'URL' does not have the form NAME=text, where text may contain *",
         ),
         ((), "fake_credits_env = A={url}", {}, "ini option fake_credits_env: 'A={url}' does not have the form *"),
         ((), "fake_credits_env = A={url", {}, "ini option fake_credits_env: 'A={url' does not have the form *"),

@@ -201,8 +201,8 @@ class Effect(FaultValue):
     ``effect_name``: its name in files. ``phases``: when it can apply; the first is the default. ``operations``: those
     it can affect. ``only_client``: the only kind of client that it can affect, empty for both. ``stacks``: whether the
     following rules are tried too. ``times``: how often a rule fires by default, None for no limit. ``counts_passes``:
-    whether it records the calls that it lets pass and decides in `effect_for`. ``reveals``: the client bug that it
-    exposes. ``needs_connection``: whether it breaks or holds the connection, which ASGI can't do.
+    whether it records the calls that it lets pass, so that `effect_for` can use them. ``reveals``: the client bug that
+    it exposes. ``needs_connection``: whether it breaks or holds the connection, which ASGI can't do.
     """
 
     effect_name: ClassVar[str] = ""
@@ -224,7 +224,7 @@ class Effect(FaultValue):
     def effect_for(self, pass_times_ms: deque[int], now_ms: int) -> "Effect | None":
         """Return the effect on a call for which the rule would fire, or None to let the call pass.
 
-        ``pass_times_ms`` are the times of the calls that passed: the rule's or, with ``per="user"``, the user's.
+        ``pass_times_ms`` are the times of the calls that the rule has let pass; with ``per="user"``, only the user's.
         """
         return self
 

@@ -51,9 +51,9 @@ class StaleRead(Effect):
 class BadCursor(Effect):
     """Break the cursors of a list.
 
-    ``kind``: ``repeat`` makes each page's cursor lead to the same page, ``cycle`` makes the last page's lead to the
-    first, ``expired`` rejects every cursor, and ``empty_page`` starts with an empty page whose cursor leads to the
-    first entry.
+    ``kind``: ``repeat`` makes each page's cursor lead to the same page, ``cycle`` makes the last page's cursor lead to
+    the first page, ``expired`` rejects every cursor, and ``empty_page`` starts with an empty page whose cursor leads to
+    the first entry.
     """
 
     reveals = "an endless loop, or lost rows"

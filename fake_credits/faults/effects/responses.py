@@ -83,10 +83,10 @@ class Status(Effect):
 
 @dataclass(frozen=True, repr=False)
 class RateLimit(Effect):
-    """Allow ``limit`` matching calls in any ``window_s`` seconds of the sandbox's clock; respond with 429 to all
-    others.
+    """Allow ``limit`` matching calls in any ``window_s`` seconds of the sandbox's clock; reject all others with 429.
 
-    The window is (t - w, t]: a call made exactly when Retry-After is over is allowed, and rejected calls do not count.
+    The window is (t - w, t]: a call made exactly when Retry-After has elapsed is allowed, and rejected calls do not
+    count.
     """
 
     reveals = "a stampede of retries that ignore Retry-After"

@@ -144,8 +144,10 @@ _MAX_GATE_NAME_CHARS = 64
 
 @dataclass(frozen=True, repr=False)
 class Latency(Effect):
-    """Delay the response. ``distribution`` is milliseconds, a `Distribution` or a string such as ``uniform(10,
-    50)``."""
+    """Delay the response.
+
+    ``distribution`` is a number of milliseconds, a `Distribution`, or a string such as ``uniform(10, 50)``.
+    """
 
     reveals = "a missing timeout, or a timeout treated as a failure"
     stacks = True
@@ -164,7 +166,8 @@ class Latency(Effect):
 class HoldAtGate(Effect):
     """Hold the call until the test releases the gate called ``name``.
 
-    Several rules can share a gate. Such a rule can't have a name, because in files ``name`` is the name of the gate.
+    Several rules can share a gate. A rule with this effect can't have a name, because in files ``name`` is the name of
+    the gate.
     """
 
     needs_connection = True
