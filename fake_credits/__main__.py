@@ -12,7 +12,7 @@ exit_at_interrupt()
 
 def main() -> None:
     """Run the command line; exit silently on Ctrl-C, even while its modules are being imported."""
-    gc.disable()  # it takes a tenth of the imports' time and finds nothing; long-running commands enable it again
+    gc.disable()  # it takes a tenth of the import time and finds nothing; long-running commands enable it again
     from fake_credits.cli.main import main as run
 
     run()

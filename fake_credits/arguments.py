@@ -95,7 +95,7 @@ class BaseUrl:
     @classmethod
     @lru_cache(maxsize=16)
     def _parse(cls, text: str) -> "BaseUrl":
-        """Parse a URL; results are cached, because a test suite creates thousands of clients for one URL."""
+        """Parse a URL; results are cached, because a test suite may create thousands of clients for one URL."""
         if not text.isascii() or any(character <= " " or character == "\x7f" for character in text):
             raise ValueError("base_url must be ASCII and contain no spaces; percent-encode its path")
         parts = _split_url(text)
@@ -120,7 +120,7 @@ def _split_url(text: str) -> SplitResult:
 
 
 def require_str(argument: str, value: str) -> str:
-    """Return ``value``; raise TypeError unless it is a str, because callers may not use a type checker."""
+    """Return ``value``; raise TypeError unless it is a str, because not all callers use a type checker."""
     if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"{argument} must be a str, not {type(value).__name__}")
     return value

@@ -45,7 +45,7 @@ _POSSIBLE_VALUES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "duration_us": (lambda duration_us: duration_us >= 0, "0 or more"),
 }
-"""For each restricted field, a check of whether an entry can have a value, and how messages describe the rule."""
+"""For each restricted field, a check of whether a value is possible, and the description of the rule in messages."""
 
 _OPERATIONS_BY_FIELD = {
     "delta": frozenset({Operation.CREATE_TRANSACTION}),
@@ -60,7 +60,7 @@ _FIELD_TYPES = {field.name: field.type for field in structs.fields(JournalEntry)
 
 
 class Criteria(TypedDict, total=False):
-    """The criteria of a call: fields of `JournalEntry`, ``headers`` and ``where``.
+    """The criteria for a call: fields of `JournalEntry`, ``headers`` and ``where``.
 
     The entry must have each of the ``headers``, whose names are case-insensitive. ``where`` is a function that is
     called with the entry and returns whether it matches.
@@ -168,7 +168,7 @@ def _criterion(name: str, expected: object) -> Criterion:
 
 
 def _check_operation_has(selector: str, criteria: Mapping[str, Any]) -> None:
-    """Raise ValueError for a criterion that no call of the selected operations meets."""
+    """Raise ValueError for a criterion that no call to the selected operations can meet."""
     for name, operations in _OPERATIONS_BY_FIELD.items():
         if criteria.get(name) and operations.isdisjoint(OPERATIONS_BY_NAME[selector]):
             others = ", ".join(operation for operation in Operation if operation in operations)
@@ -196,7 +196,7 @@ def _format_value(value: object) -> str:
 _MAX_FAILURE_ROWS = 5
 NO_REQUEST_HINT = (
     "Use one of the fixture's clients, fake_credits.transport(...), fake_credits.intercept(...), "
-    "fake_credits.base_url or the fixture fake_credits_env in the code under test"
+    "fake_credits.base_url or the fake_credits_env fixture in the code under test"
 )
 
 
@@ -217,7 +217,7 @@ class JournalSnapshot(msgspec.Struct, frozen=True):
         return f"<JournalSnapshot: {len(self.entries)} exchanges>"
 
     def failure(self, head: str, call: Call, entries: Sequence[JournalEntry] | None = None) -> AssertionError:
-        """Return an AssertionError whose message has notes and the calls closest to the expected one."""
+        """Return an AssertionError whose message contains notes and the calls closest to the expected one."""
         candidates = self.entries if entries is None else entries
         lines = [redact(head, self.api_key), *self._notes()]
         if candidates:
@@ -252,7 +252,7 @@ def pluralize(number: int, noun: str) -> str:
 
 
 def duplicate_commits_message(shared: dict[str, tuple[JournalEntry, ...]], api_key: str) -> str:
-    """Return the message for writes that share an idempotency key; it has one line for each of the first keys."""
+    """Return the message for writes that share an idempotency key, with one line for each of the first few keys."""
     lines = [f"committed writes share {pluralize(len(shared), 'idempotency key')}, so a retry was charged twice:"]
     for key, entries in list(shared.items())[:_MAX_FAILURE_ROWS]:
         calls: list[str] = []
@@ -284,7 +284,7 @@ def _comparison_table(call: Call, entries: Sequence[JournalEntry], api_key: str)
 
 
 def _closest(call: Call, entries: Sequence[JournalEntry]) -> list[JournalEntry]:
-    """Return the entries that differ least from a call, ties latest first; a different operation counts twice."""
+    """Return the entries that differ least from a call, latest first if tied; a different operation counts twice."""
 
     def distance(entry: JournalEntry) -> tuple[int, int]:
         differing = [each.name for each in call.criteria if not each.matches(entry)]

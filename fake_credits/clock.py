@@ -145,7 +145,10 @@ class Clock:
             self.cancel_all()
 
     def freeze(self, at: datetime | str | None = None) -> None:
-        """Freeze the clock, now or at a later time; raise ValueError for a past time or one without a time zone."""
+        """Freeze the clock at its current time or, if given, at ``at``.
+
+        Raises ValueError if ``at`` is in the past or has no time zone.
+        """
         with self._lock:
             now_ms = self.now_ms()
             target_ms = self._check_target(now_ms if at is None else to_ms(at), now_ms)

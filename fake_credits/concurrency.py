@@ -147,7 +147,7 @@ CURRENT_PROCESS = _CurrentProcess()
 
 
 class ForkGuard:
-    """A check that an object is used in the process that created it. ``label`` names the object in messages."""
+    """A check that an object is used only in the process that created it. ``label`` names the object in messages."""
 
     __slots__ = ("_label", "process_id")
 

@@ -86,7 +86,7 @@ class MintTokenBody(NoMembers, frozen=True):
 
 
 class JournalQuery(NoMembers, frozen=True):
-    """The criteria that exchanges must meet; ``after`` is the last ordinal to exclude."""
+    """The criteria that exchanges must meet; with ``after``, their ordinals must be higher than that."""
 
     operation: _NonEmptyText | None = None
     user: _NonEmptyText | None = None
@@ -107,7 +107,7 @@ class WaitAtGateBody(NoMembers, frozen=True):
 class ReleaseGateBody(NoMembers, frozen=True):
     """The calls to release first, and whether to keep holding the others.
 
-    A call is identified by its user, or by its position in order of arrival, counted from 0.
+    A call is identified by its user, or by its position in the order of arrival, counted from 0.
     """
 
     order: Sequence[int | str] = ()
@@ -115,7 +115,7 @@ class ReleaseGateBody(NoMembers, frozen=True):
 
 
 class FreezeClockBody(NoMembers, frozen=True):
-    """The time to freeze a clock at, by default now."""
+    """The time to freeze a clock at, by default its current time."""
 
     at: _TimeText | None = None
 
@@ -149,8 +149,8 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
 class SandboxState(msgspec.Struct, frozen=True, omit_defaults=True):
     """The details that a client needs to use a sandbox, and the number of its exchanges.
 
-    ``user_token`` is a token for the default user, valid for 24 hours. It is only set in the response that created the
-    sandbox.
+    ``user_token`` is a token for the default user, valid for 24 hours. It is only set in the response to the request
+    that created the sandbox.
     """
 
     name: str
@@ -302,7 +302,7 @@ class ClockState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 TOKEN_HEADER = "X-Fake-Credits-Control"  # noqa: S105 - the name of a header
-"""The header of the control token; the name is unusual so that the token can't be mistaken for an API credential."""
+"""The header for the control token; its name is unusual so that the token can't be mistaken for an API credential."""
 
 
 class RecordedExchange(msgspec.Struct, frozen=True):

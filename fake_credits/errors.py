@@ -95,11 +95,11 @@ class FakeCreditsError(PicklableError):
 
 
 class ApiError(FakeCreditsError):
-    """An error response of the API.
+    """An error response from the API.
 
     ``code`` and ``status`` are listed in the docs ("Errors"); on a client, ``status`` is the actual status of the
-    response. ``auth_reason`` says why a credential was rejected, and ``fault`` is the rule that injected the error;
-    the header ``X-Fake-Credits-Cause`` has them as ``auth:<why>`` and ``fault:<rule>``. ``retry_after_s`` is
+    response. ``auth_reason`` says why a credential was rejected, and ``fault`` is the rule that injected the error; the
+    header ``X-Fake-Credits-Cause`` contains them as ``auth:<why>`` and ``fault:<rule>``. ``retry_after_s`` is
     Retry-After in seconds (RFC 9110, section 10.2.3), or None if it is missing or invalid.
     """
 
@@ -304,7 +304,8 @@ class ConnectionLost(TransportFailure):
 class InvalidResponse(TransportFailure):
     """The response violates the contract; ``status`` is its HTTP status.
 
-    ``retry_after_s`` is Retry-After in seconds, or None; proxies also send it, with bodies that violate the contract.
+    ``retry_after_s`` is Retry-After in seconds, or None; proxies may send it in responses whose bodies violate the
+    contract.
     """
 
     def __init__(self, message: str, *, status: int, request_id: str = "", retry_after_s: int | None = None) -> None:
@@ -315,7 +316,7 @@ class InvalidResponse(TransportFailure):
 
 
 class ControlError(FakeCreditsError):
-    """An error response of the control plane; ``code`` and ``status`` are listed in `CONTROL_ERRORS`."""
+    """An error response from the control plane; ``code`` and ``status`` are listed in `CONTROL_ERRORS`."""
 
     def __init__(self, code: str, message: str, *, details: tuple[Problem, ...] = (), allow: str = "") -> None:
         super().__init__(message)

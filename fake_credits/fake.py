@@ -70,7 +70,7 @@ class FakeCredits(SandboxUsers, Invariants):
         self._mode = mode
         super().__init__(self._shared.new_sandbox(self._build_options(options)))
         self._driver = InProcessDriver(self._shared.app(self.sandbox.contract), self.sandbox)
-        self._lock = threading.RLock()  # a test may ask for the server or the clients in several threads
+        self._lock = threading.RLock()  # several threads of a test may request the server or the clients
         self._server: LiveServer | None = None
         self._transports: tuple[Transport, AsyncTransport] | None = None
         self._interceptions: list[Interception] = []
@@ -100,9 +100,9 @@ class FakeCredits(SandboxUsers, Invariants):
     def base_url(self) -> str:
         """Return the URL of the live server, starting it on first use.
 
-        From then on, requests from any process reach this sandbox if they carry its API key or one of its tokens, or a
-        credential that selects no sandbox. Raises RuntimeError if this object was closed before it was ever attached to
-        the server.
+        From then on, requests from any process reach this sandbox if they carry its API key, one of its tokens, a
+        credential that selects no sandbox, or no credential. Raises RuntimeError if this object was closed before it
+        was ever attached to the server.
         """
         return self._attach_to_server().base_url
 
@@ -121,7 +121,7 @@ class FakeCredits(SandboxUsers, Invariants):
     def bind(self, issuer: str, user_id: str) -> None:
         """Make the live server route a foreign issuer's tokens for a user to this sandbox.
 
-        Raises ValueError if the issuer is not trusted (see the option ``trust``), or if another sandbox has bound the
+        Raises ValueError if the issuer is not trusted (see the ``trust`` option), or if another sandbox has bound the
         user.
         """
         self.sandbox.fork_guard.check()
@@ -155,7 +155,7 @@ class FakeCredits(SandboxUsers, Invariants):
     @overload
     def transport(self, library: Literal["httpx"]) -> "HttpxTransport": ...
     def transport(self, library: str) -> Any:
-        """Return an in-process transport for an application's own ``httpx2`` or ``httpx`` clients, sync and async.
+        """Return an in-process transport for an application's own ``httpx2`` or ``httpx`` clients, sync or async.
 
         All requests go to this sandbox, whatever the host in their URLs.
         """
@@ -166,7 +166,7 @@ class FakeCredits(SandboxUsers, Invariants):
         return new_httpx_transport(library, self._driver)
 
     def intercept(self, *base_urls: str) -> Interception:
-        """Intercept this process's requests to base URLs, from any supported library, until the ``with`` block exits.
+        """Intercept this process's requests to base URLs, via any supported library, until the ``with`` block exits.
 
         Interception starts immediately, and ends at the latest when this object is closed. If several sandboxes
         intercept a URL, the most recent one handles the request. A request to the same host that looks like an
@@ -246,7 +246,7 @@ class FakeCredits(SandboxUsers, Invariants):
         """Add a world's users with their histories, which cover the last year, and return their ids.
 
         ``world`` is a name (see the docs, "Demo data") or a file. `reset` removes these users, unlike those of the
-        option ``world``. Raises ValueError, without adding any, if the world is invalid or breaks a rule of the
+        ``world`` option. Raises ValueError, without adding any, if the world is invalid or breaks a rule of the
         contract, or if one of its users already exists.
         """
         return self.sandbox.load_world(self._shared.world(world, self.sandbox.seed))
@@ -261,7 +261,7 @@ class FakeCredits(SandboxUsers, Invariants):
         claims: Mapping[str, object] | None = None,
         clock: Literal["sandbox", "wall"] = "sandbox",
     ) -> str:
-        """Return a token for a user, in the format of the provider selected by the option ``auth_provider``.
+        """Return a token for a user, in the format of the provider selected by the ``auth_provider`` option.
 
         ``bad`` is a kind of token that must be rejected (see the docs, "Tokens"). ``expires_in_s`` is the lifetime in
         seconds, by default the provider's. Use ``clock="wall"`` if the application's own middleware verifies the token.
@@ -287,10 +287,10 @@ class FakeCredits(SandboxUsers, Invariants):
         return Faults(self.sandbox.faults, self.sandbox.add_fault)
 
     def hold(self, operation: OperationSelector = "*", *, name: str = "", **criteria: Unpack[RuleCriteria]) -> Gate:
-        """Hold matching calls at a gate, and return it: use its ``wait_for`` or ``async_wait_for``, then ``release``.
+        """Hold matching calls at a gate, and return the gate.
 
-        The criteria are those of `Rule`, such as ``user="ada"`` and ``phase="after"``. Raises FaultError for an invalid
-        criterion.
+        Use its ``wait_for`` or ``async_wait_for``, then its ``release``. The criteria are those of `Rule`, such as
+        ``user="ada"`` and ``phase="after"``. Raises FaultError for an invalid criterion.
         """
         with self.sandbox.lock:
             effect = HoldAtGate(name or self.sandbox.new_gate_name())

@@ -1,4 +1,4 @@
-"""HTTP requests and responses, and the interfaces for sending them, shared by clients, transports and server."""
+"""HTTP requests and responses, and the interfaces for sending them, shared by clients, transports and the server."""
 
 import http
 from collections.abc import Callable, MutableMapping
@@ -15,7 +15,7 @@ HTTP_METHODS = frozenset({
     "UNLOCK", "UNSUBSCRIBE",
 })
 # fmt: on
-"""The methods that the live server's HTTP parser accepts, and therefore the in-process transport too."""
+"""The methods that the live server's HTTP parser accepts; the in-process transport therefore accepts the same ones."""
 
 # Python 3.13 renamed these four, following RFC 9110.
 _PHRASES = {status.value: status.phrase for status in http.HTTPStatus} | {
@@ -30,7 +30,7 @@ _STATUS_LINES = {
 
 
 def reason_phrase(status: int) -> str:
-    """Return the standard reason phrase of a status, or an empty string."""
+    """Return the standard reason phrase for a status, or an empty string if there is none."""
     return _PHRASES.get(status, "")
 
 
@@ -84,11 +84,11 @@ class Response(msgspec.Struct):
     outcome: Outcome = "whole"
 
     def header(self, name: bytes) -> str:
-        """Return the value of the first header with this lower-case name as a str, or an empty string."""
+        """Return the first value of the header with this lower-case name, or an empty string if it is missing."""
         return next((value.decode("latin-1") for key, value in self.headers if key == name), "")
 
     def full_headers(self, date: bytes | None) -> Headers:
-        """Return all headers in the order they are sent; ``date`` is added unless there is already a Date header."""
+        """Return all headers in sending order; ``date``, if given, is added unless there is already a Date header."""
         headers = [(b"x-request-id", self.request_id.encode("latin-1")), (b"cache-control", b"no-store"), *self.headers]
         if date is not None and not self._has_date():
             headers.insert(0, (b"date", date))

@@ -12,7 +12,7 @@ _is_aside: ContextVar[bool] = ContextVar("fake_credits_is_aside", default=False)
 
 
 def is_aside() -> bool:
-    """Return whether this code runs in an `Invariants.aside` block, so that its calls are the test's own."""
+    """Return whether this code is running in an `Invariants.aside` block, so that its calls are the test's own."""
     return _is_aside.get()
 
 
@@ -29,8 +29,10 @@ class Invariants:
 
     @contextmanager
     def aside(self) -> Generator[None]:
-        """Mark the calls in a `with` block as the test's own, so that exploration neither injects faults nor judges
-        them."""
+        """Mark the calls in a `with` block as the test's own.
+
+        Exploration neither injects faults into them nor judges them.
+        """
         token = _is_aside.set(True)
         try:
             yield
@@ -51,7 +53,7 @@ class Invariants:
         self.sandbox.journal.watch(on_entry)
 
     def eventually(self, check: Callable[[], object]) -> None:
-        """Call a function at the end of the test, after all scheduled writes; it can fail the test as in `always`."""
+        """Call a function at the end of the test, after all scheduled writes; it can fail the test as with `always`."""
         self.sandbox.fork_guard.check()
 
         def check_finally() -> None:

@@ -155,7 +155,7 @@ class Journal:
     def entries(
         self, *, operation: OperationSelector | None = None, user: str | None = None
     ) -> tuple[JournalEntry, ...]:
-        """Return the kept exchanges, oldest first, optionally those of an operation, ``reads`` or ``writes``.
+        """Return the kept exchanges, oldest first, optionally only those of an operation, ``reads`` or ``writes``.
 
         ``user`` selects those of one user, or with ``""`` those without a user. Raises ValueError for an unknown
         operation, because asserting that a misspelt one was not called would always pass.

@@ -38,5 +38,5 @@ def random_bytes(count: int) -> bytes:
 
 
 def random_name(prefix: str, byte_count: int = 16) -> str:
-    """Return ``prefix`` followed by ``byte_count`` unpredictable bytes in hexadecimal, such as an API key."""
+    """Return ``prefix`` followed by ``byte_count`` unpredictable bytes in hexadecimal, for example as an API key."""
     return prefix + os.urandom(byte_count).hex()

@@ -1,7 +1,7 @@
 """The ledger: users, transactions and balances.
 
 Each call succeeds completely or changes nothing. The caller holds the sandbox's lock and passes the time. Histories are
-stored in columns: even a million transactions of a user take only four arrays, which the garbage collector does not
+stored in columns: even a user with a million transactions takes only four arrays, which the garbage collector does not
 traverse.
 """
 
@@ -55,7 +55,7 @@ class TransactionColumns(NamedTuple):
 
 
 class PageRange(NamedTuple):
-    """The list positions of a page's items, in page order; ``next`` is where the next page starts, or None."""
+    """The list positions of a page's items, in page order; ``next`` is where the next page starts, if any."""
 
     positions: range
     next: int | None
@@ -166,9 +166,10 @@ class Ledger:
         return f"<Ledger of {users} users in {len(self._applications)} applications>"
 
     def create_user(self, application_id: str, user_id: str, at_ms: int) -> tuple[Account, bool]:
-        """Return the user's account and whether it is new; an existing account is not changed.
+        """Create a user if needed; return the user's account, and whether it is new.
 
-        Raises ApplicationNotFound if the contract lists its applications and this is not one of them.
+        An existing account is not changed. Raises ApplicationNotFound if the contract lists its applications and this
+        is not one of them.
         """
         self._check_application(application_id)
         application = self._applications.get(application_id)
@@ -182,7 +183,10 @@ class Ledger:
         return account, True
 
     def get_account(self, application_id: str, user_id: str) -> Account:
-        """Return a user's account; raise UserNotFound or ApplicationNotFound."""
+        """Return a user's account.
+
+        Raises UserNotFound or ApplicationNotFound if there is no such user or application.
+        """
         account = self.find_account(application_id, user_id)
         if account is None:
             self._check_application(application_id)
@@ -195,18 +199,21 @@ class Ledger:
         return None if application is None else application.accounts_by_id.get(user_id)
 
     def new_account(self, application_id: str, user_id: str, at_ms: int) -> Account:
-        """Return an empty account without adding it to the ledger; raise ApplicationNotFound."""
+        """Return an empty account, not added to the ledger; raise ApplicationNotFound for an unknown application."""
         self._check_application(application_id)
         return Account(application_id, user_id, at_ms)
 
     def accounts(self, application_id: str) -> tuple[Account, ...]:
-        """Return the accounts of an application, oldest first; raise ApplicationNotFound."""
+        """Return an application's accounts, oldest first; raise ApplicationNotFound for an unknown application."""
         self._check_application(application_id)
         application = self._applications.get(application_id)
         return () if application is None else tuple(application.ordered_accounts)
 
     def remove_account(self, application_id: str, user_id: str) -> Account:
-        """Remove a user's account and return it; raise UserNotFound or ApplicationNotFound."""
+        """Remove and return a user's account.
+
+        Raises UserNotFound or ApplicationNotFound if there is no such user or application.
+        """
         account = self.get_account(application_id, user_id)
         self._applications[application_id].remove(account)
         return account
@@ -235,7 +242,8 @@ class Ledger:
     def append(self, account: Account, delta: int, reason: Reason, at_ms: int) -> LedgerEntry:
         """Append a transaction and return it.
 
-        Raises ValidationError, InsufficientCredits or BalanceLimitExceeded without changing anything.
+        Raises ValidationError, InsufficientCredits or BalanceLimitExceeded, without changing anything, if the
+        transaction is not allowed.
         """
         entry = self.preview(account, delta, reason, at_ms)
         account.append_entry(entry)
@@ -274,7 +282,7 @@ class Ledger:
         account.append_columns(columns, balances)
 
     def _are_all_allowed(self, columns: TransactionColumns, balances: "array[int]") -> bool:
-        """Return whether all transactions are valid; if not, they must be checked one by one."""
+        """Return whether all transactions are certain to be allowed; if not, they must be checked one by one."""
         if not balances:
             return False
         deltas, (floor, ceiling) = columns.deltas, (self.contract.floor, self.contract.ceiling)
@@ -312,7 +320,7 @@ class Ledger:
         )
 
     def verify_balances(self) -> None:
-        """Raise LedgerInconsistency if any balance in any history differs from the sum of its deltas."""
+        """Raise LedgerInconsistency if a balance differs from the sum of the deltas so far, or fell below the floor."""
         for application in self._applications.values():
             for account in application.ordered_accounts:
                 _verify_account(account, self.contract.floor)

@@ -256,14 +256,14 @@ class Sandbox:
             return self.ledger.get_account(application_id or self.options.application_id, user_id)
 
     def users(self, *, application_id: str = "") -> tuple[Account, ...]:
-        """Return the accounts of an application's users, oldest first; raise ApplicationNotFound."""
+        """Return an application's accounts, oldest first; raise ApplicationNotFound for an unknown application."""
         self.fork_guard.check()
         with self.lock:
             self.hooks.prepare_read()
             return self.ledger.accounts(application_id or self.options.application_id)
 
     def delete_user(self, user_id: str, *, application_id: str = "") -> Account:
-        """Delete a user with all transactions, and return the account; raise UserNotFound."""
+        """Delete a user with all transactions, and return the account; raise UserNotFound for an unknown user."""
         self.check_open()
         with self.lock:
             self.clock.run_due()
@@ -273,7 +273,7 @@ class Sandbox:
             return account
 
     def transactions(self, user_id: str, *, application_id: str = "") -> tuple[Transaction, ...]:
-        """Return a user's history, oldest first; raise UserNotFound."""
+        """Return a user's history, oldest first; raise UserNotFound if there is no such user."""
         account = self.account(user_id, application_id=application_id)
         with self.lock:
             return tuple(map(transaction_from, account.entries()))
@@ -284,7 +284,7 @@ class Sandbox:
         """Append transactions to a user's history, creating the user if needed, and return them.
 
         Raises ValueError or TypeError for an invalid transaction, and the ledger's errors for one that the contract
-        does not allow, without adding any.
+        does not allow; in either case, none is added.
         """
         self.check_open()
         application_id = application_id or self.options.application_id
@@ -347,7 +347,7 @@ class Sandbox:
         return self.minter.mint(user_id, now_ms=now_ms, expires_in_s=options.expires_in_s, claims=claims)
 
     def set_server_url(self, url: str) -> None:
-        """Make a live server's URL the issuer of tokens, if the option ``issuer`` is ``"server"``."""
+        """Make a live server's URL the issuer of tokens, if the ``issuer`` option is ``"server"``."""
         if self.options.issuer == "server":
             self._set_issuer(url)
 

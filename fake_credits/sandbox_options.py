@@ -24,9 +24,9 @@ class LoadableWorld(Protocol):
     """A world that a sandbox can load: users with histories."""
 
     def load_into(self, ledger: Ledger, application_id: str, now_ms: int) -> tuple[str, ...]:
-        """Add the users to a ledger, with histories before ``now_ms``, and return their ids.
+        """Add the users to a ledger, with histories that end before ``now_ms``, and return their ids.
 
-        Raises ValueError, without adding any, if the ledger's contract does not allow one.
+        Raises ValueError, without adding any, if the ledger's contract does not allow one of them.
         """
         ...
 
@@ -66,7 +66,7 @@ class FakeCreditsKwargs(TypedDict, total=False):
 
 
 class OptionError(PicklableError, TypeError, ValueError):
-    """An unknown sandbox option, or an invalid value of one.
+    """An unknown sandbox option, or an invalid value for one.
 
     It is both a TypeError and a ValueError, because most options accept several types. ``name`` is the option and
     ``expected`` describes valid values, for callers that write their own messages.
@@ -222,13 +222,13 @@ class SandboxOptions:
     """The initial state of a sandbox, which ``reset`` restores.
 
     ``world`` is loaded first. ``balance`` makes one grant to ``user_id``, and ``users`` makes one to each user; a user
-    with a balance of 0 gets none. If both include ``user_id``, the balances must be equal, otherwise ValueError is
-    raised. ``clock`` is ``"real"``, ``"frozen"`` (at the current time) or the aware datetime at which it is frozen. If
-    ``api_key`` is empty, a new key is generated. ``auth_provider`` is the provider whose tokens are imitated.
-    ``issuer`` is the ``iss`` of tokens, by default the provider's; ``"server"`` is the live server's URL. ``trust``
-    maps URLs of foreign issuers to files with their keys (JWKS or PEM), in addition to the contract's issuers.
-    ``keep_headers`` are request headers to journal in addition to ``idempotency-key`` and ``traceparent``, but never
-    credentials.
+    with a balance of 0 gets none. If ``users`` also includes ``user_id``, the two balances must be equal; otherwise,
+    ValueError is raised. ``clock`` is ``"real"``, ``"frozen"`` (at the current time) or the aware datetime at which it
+    is frozen. If ``api_key`` is empty, a new key is generated. ``auth_provider`` is the provider whose tokens are
+    imitated. ``issuer`` is the ``iss`` of tokens, by default the provider's; ``"server"`` is the live server's URL.
+    ``trust`` maps URLs of foreign issuers to files with their keys (JWKS or PEM), in addition to the contract's
+    issuers. ``keep_headers`` are request headers to journal in addition to ``idempotency-key`` and ``traceparent``, but
+    never credentials.
 
     ``faults`` are the initial rules, and ``latency`` is the default delay (see the docs, "Faults"). In process,
     ``delays`` are ``"virtual"`` (they move the sandbox's clock) or ``"real"`` (they take real time). ``gate_timeout_s``
@@ -250,7 +250,7 @@ class SandboxOptions:
     users: Annotated[
         Mapping[str, int],
         OptionRule(
-            'a mapping of user ids to integers, such as {"ada": 100}, without contradicting balance=',
+            'a mapping of user ids to integers, such as {"ada": 100}, that does not contradict balance=',
             _parse_users,
         ),
     ] = field(default_factory=dict[str, int])
@@ -310,7 +310,7 @@ class MintOptions:
 
     ``bad`` is a kind of token that must be rejected. ``expires_in_s`` is the lifetime in seconds, by default the
     provider's. ``claims`` are added to the token. With ``use_wall_clock``, the time of issue comes from the wall clock,
-    not from the sandbox's.
+    not from the sandbox's clock.
     """
 
     bad: str | None = None
@@ -320,7 +320,7 @@ class MintOptions:
 
 
 def check_id(kind: str, value: str, contract: Contract | None = None) -> None:
-    """Raise TypeError or ValueError for an id that ``contract`` rejects or, without one, that no contract allows."""
+    """Raise TypeError or ValueError for an id that ``contract`` rejects or, if it is None, that no contract allows."""
     if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"the {kind} id must be a str, not {type(value).__name__}")
     if value in ("", ".", ".."):

@@ -24,7 +24,7 @@ class SandboxUsers:
 
     @property
     def user_id(self) -> str:
-        """Return the id of the default user, who exists from the start if the option ``balance`` was set."""
+        """Return the id of the default user, who exists from the start if the ``balance`` option was set."""
         return self.sandbox.options.user_id
 
     @keyword_hint("balance")
@@ -45,7 +45,7 @@ class SandboxUsers:
         return tuple(map(_user_from, accounts))
 
     def delete_user(self, user_id: str, *, application_id: str | None = None) -> User:
-        """Delete a user with all transactions, and return the user, without an API call.
+        """Delete a user and all of the user's transactions, and return the user, without an API call.
 
         Raises `UserNotFound` if there is no such user, and ValueError or TypeError for an invalid id.
         """
@@ -75,11 +75,11 @@ class SandboxUsers:
         """Append transactions to a user's history, creating the user if needed, and return them, without an API call.
 
         Each is a delta, a `Transaction`, or a mapping with ``delta`` and, optionally, ``reason`` (by default ``grant``
-        or ``consume``, by the sign) and ``created_at`` (by default the sandbox's time): ``[100, {"delta": -10,
-        "created_at": "2026-01-01T00:00:00Z"}]``. The times must be in order, and not in the future.
+        or ``consume``, depending on the sign) and ``created_at`` (by default the sandbox's time): ``[100, {"delta":
+        -10, "created_at": "2026-01-01T00:00:00Z"}]``. The times must be in order, and not in the future.
 
-        Raises, without adding any, ValueError or TypeError for an invalid transaction, and `InsufficientCredits` or
-        another `ApiError` for one that breaks a rule of the contract.
+        Raises ValueError or TypeError for an invalid transaction, and `InsufficientCredits` or another `ApiError` for
+        one that breaks a rule of the contract; in either case, none is added.
         """
         application = self._application_id_or_default(application_id)
         return self.sandbox.add_transactions(user_id, transactions, application_id=application)
@@ -103,7 +103,7 @@ def _user_from(account: Account) -> User:
 
 
 class RefreshingToken:
-    """A user's token, replaced when the sandbox's clock is outside its lifetime, for example after a reset."""
+    """A user's token, replaced when the sandbox's clock is outside the token's lifetime, for example after a reset."""
 
     def __init__(self, sandbox: Sandbox, user_id: str) -> None:
         self._sandbox = sandbox

@@ -54,8 +54,8 @@ class SandboxRegistry:
     def attach(self, sandbox: Sandbox, *, as_default: bool = True) -> None:
         """Add a sandbox, by default as the new default.
 
-        Raises ValueError if its name or API key is already in use, and FaultError if the sandboxes are served over
-        ASGI and it has a fault that ASGI can't produce.
+        Raises ValueError if its name or API key is already in use, and FaultError if the sandboxes are served over ASGI
+        and the new one has a fault that ASGI can't produce.
         """
         with self._lock:
             if sandbox.name in self._by_name:
@@ -105,7 +105,7 @@ class SandboxRegistry:
         if issuer not in trusted_urls:
             known = ", ".join(map(repr, trusted_urls))
             raise ValueError(
-                f"{issuer!r} is not trusted: pass its keys in the option 'trust' (trusted issuers: {known})"
+                f"{issuer!r} is not trusted: pass its keys in the 'trust' option (trusted issuers: {known})"
             )
         with self._lock:
             if self._by_token_subject.setdefault((issuer, user_id), sandbox) is not sandbox:
@@ -130,7 +130,7 @@ class SandboxRegistry:
 
 
 def _token_hints(token: str) -> tuple[str, tuple[str, str]]:
-    """Return the sandbox name, and the issuer and subject, in an unverified token."""
+    """Return the sandbox name, and the issuer and subject, from an unverified token."""
     claims = peek_claims(token)
     return str(claims.get(SANDBOX_CLAIM, "")), (str(claims.get("iss", "")), str(claims.get("sub", "")))
 

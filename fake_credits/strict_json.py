@@ -1,4 +1,4 @@
-"""A JSON parser that accepts nothing but RFC 8259."""
+"""A JSON parser that accepts only input that conforms to RFC 8259."""
 
 import json
 import math

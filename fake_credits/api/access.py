@@ -13,7 +13,7 @@ _HEALTH_PATHS = (b"/_fake/livez", b"/_fake/readyz")
 
 
 class HostPolicy:
-    """The allow-list of Host headers.
+    """The allow-list for Host headers.
 
     ``is_exposed`` means that the server is bound to a non-loopback address. The API and the health checks then accept
     any Host, because Docker Compose and Kubernetes assign host names, and credentials protect the data. The control
@@ -26,7 +26,7 @@ class HostPolicy:
         self._accepted_hosts: set[bytes] = set()
 
     def host_error(self, raw_path: bytes, headers: Headers) -> ApiError | None:
-        """Return the error if the Host header is missing, repeated, invalid or not allowed, else None."""
+        """Return an error if the Host header is missing, repeated, invalid or not allowed, else None."""
         fields = dict(headers)
         if len(fields) == len(headers) and fields.get(b"host") in self._accepted_hosts:
             return None
@@ -85,9 +85,9 @@ class CorsPolicy:
         return request_origin if request_origin in self._allowed_origins else b""
 
     def preflight_response(self, headers: Headers) -> Response | None:
-        """Return the response to an OPTIONS request if it is a preflight, else None.
+        """Return the response to an OPTIONS request if it is a preflight from an allowed origin, else None.
 
-        The response lists everything that the contract allows; the browser checks whether that includes its request.
+        The response lists everything that the contract allows; the browser checks its own request against that.
         """
         if not any(name == b"access-control-request-method" for name, _ in headers):
             return None
@@ -103,7 +103,7 @@ class CorsPolicy:
         return Response(204, b"", headers, request_id="preflight")
 
     def add_headers(self, request_headers: Headers, response_headers: Headers) -> None:
-        """Add the headers that allow a script in the browser to read a response."""
+        """Add the headers that let a script in a browser read the response, if its origin is allowed."""
         origin = self.allowed_origin(request_headers)
         if origin:
             response_headers += [

@@ -1,4 +1,4 @@
-"""The ASGI application, which serves the API on any ASGI server, and the fake's own paths on every transport."""
+"""The ASGI application: it serves the API on any ASGI server, and the fake's own paths on every transport."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -41,7 +41,7 @@ class WaitingConnection(Protocol):
 def create_app(contract: Contract, sandboxes: SandboxRegistry | None = None) -> "CreditsApplication":
     """Return the API for one contract as an ASGI application, for any ASGI server.
 
-    Its requests go to ``sandboxes``, which will then reject faults that ASGI can't produce. Only the in-process
+    Its requests go to ``sandboxes``, which from now on reject faults that ASGI can't produce. Only the in-process
     transport passes None as ``sandboxes``. Raises FaultError if a sandbox already has such a fault.
     """
     if sandboxes is not None:
@@ -135,7 +135,7 @@ class CreditsApplication(Starlette):
         return self._registry().resolve(None) if sandbox is None else sandbox
 
     async def _openapi(self, _request: StarletteRequest) -> StarletteResponse:
-        # Imported here because importing them takes 15 ms, which would slow down every startup.
+        # Imported here because these imports take 15 ms, which would slow down every startup.
         from importlib.metadata import version
 
         from fake_credits.api.openapi import openapi_document
@@ -177,7 +177,7 @@ async def drive(coroutine: ExchangeCoroutine, wait: Wait | None, connection: Wai
 
 
 class AsgiConnection:
-    """The ASGI connection of a request; it can be neither closed nor reset.
+    """The ASGI connection for one request; it can be neither closed nor reset.
 
     ASGI's ``send`` must be awaited, so messages are buffered until the request waits or ends.
     """
@@ -287,12 +287,12 @@ def _request_of(scope: Scope) -> Request:
 
 
 def _quote_path(path: str) -> bytes:
-    """Percent-encode a path that the server has decoded; bytes that are not valid UTF-8 are preserved."""
+    """Percent-encode a path that the server has decoded, including any lone surrogates."""
     return quote(path, safe="/:@!$&'()*+,;=~", errors="surrogatepass").encode("ascii")
 
 
 def _base_url(request: StarletteRequest) -> str:
-    """Return the application's URL with the request's Host, which can be any string if the request is in-process."""
+    """Return the application's URL with the request's Host, which can be any string for an in-process request."""
     host = request.headers.get("host") or str((request.scope.get("server") or ("localhost",))[0])
     return f"{request.scope['scheme']}://{host}{_quote_path(request.scope.get('root_path', '')).decode()}"
 

@@ -134,7 +134,7 @@ class Codec:
     def decode_transaction(self, body: bytes) -> TransactionInput:
         """Return the transaction described by a body.
 
-        Raises MalformedJson for invalid JSON, and one ValidationError for all wrong types and names.
+        Raises MalformedJson for invalid JSON, and a single ValidationError that covers all other problems.
         """
         # Six unescaped quotation marks delimit two member names and one string value, so no member can occur twice.
         if body.count(b'"') == 6 and b"\\" not in body:
@@ -149,7 +149,7 @@ class Codec:
         return self._decode_strict(_parse_object(body))
 
     def require_empty_body(self, body: bytes) -> None:
-        """Raise ValidationError if a body has members; an empty body and ``{}`` are accepted."""
+        """Raise MalformedJson if a body is not valid JSON, and ValidationError unless it is empty or ``{}``."""
         if body:
             _raise_problems(_unknown_members(_parse_object(body), ()))
 
@@ -273,7 +273,7 @@ def encode_cursor(key: bytes, scope: tuple[str, ...], position: int) -> str:
 
 
 def decode_cursor(key: bytes, scope: tuple[str, ...], cursor: str) -> int:
-    """Return the position of a cursor; raise InvalidCursor if it was not issued for this list."""
+    """Return the position encoded in a cursor; raise InvalidCursor if it was not issued for this list."""
     try:
         encoded = cursor.encode("ascii")
         position = int.from_bytes(base64.b64decode(encoded, altchars=b"-_", validate=True)[:_POSITION_BYTES], "big")
@@ -309,7 +309,7 @@ def error_response(contract: Contract, error: ApiError, request_id: str, *, stat
 
 
 def error_cause(error: ApiError) -> str:
-    """Return the value of ``X-Fake-Credits-Cause``."""
+    """Return the value of ``X-Fake-Credits-Cause`` for an error."""
     if error.fault:
         return f"fault:{error.fault}"
     return f"{error.cause}:{error.auth_reason or error.code}" if error.cause == "auth" else error.cause

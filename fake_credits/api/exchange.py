@@ -24,7 +24,7 @@ from fake_credits.text import mask_query, truncate_with_hash
 from fake_credits.tokens.credentials import Credential, CredentialReader
 
 _PATHS_OF_NO_CLIENT = (b"/favicon.ico", b"/_fake", b"/.well-known")
-"""Paths that only browsers and tools request; if one has no route, that doesn't mean a client's base URL is wrong."""
+"""Paths that only browsers and tools request; an unrouted one is no sign that a client's base URL is wrong."""
 _NO_ROUTE = RouteMatch(cast("Operation", ""), "", "")
 _MAX_JOURNALED_CHARS = 1000
 """Longer ids and messages are truncated, because a path can be 64 KiB long and the journal keeps 10,000 entries."""
@@ -44,9 +44,9 @@ class ContractRuntime:
 class FaultOverrides(msgspec.Struct):
     """The changes that a fault makes to an operation.
 
-    A stale read does not see the transactions of the last ``stale_by_ms`` milliseconds, or the last ``stale_by_writes``
-    transactions. It always sees those that existed when the rule was added, which ``history_lengths`` counts by
-    application and user. A ``dry_run`` checks a write without applying it.
+    A stale read does not see the transactions from the last ``stale_by_ms`` milliseconds, or the last
+    ``stale_by_writes`` transactions. It always sees those that existed when the rule was added; ``history_lengths`` has
+    their number by application and user. A ``dry_run`` checks a write without applying it.
     """
 
     stale_by_ms: int = 0
@@ -71,9 +71,10 @@ class FaultOverrides(msgspec.Struct):
 class Exchange(msgspec.Struct, eq=False):
     """A request in a sandbox and its outcome.
 
-    ``headers_by_name`` has the last header of each name. ``body`` is empty until it is read. ``transaction_number`` is
-    the 1-based position of a committed transaction in its user's history. ``delivery`` is None for a normal response.
-    This is a msgspec struct because every call creates one, which would take twice as long with an ordinary class.
+    ``headers_by_name`` maps each header name to its last value. ``body`` is empty until it is read.
+    ``transaction_number`` is the 1-based position of a committed transaction in its user's history. ``delivery`` is
+    None for a normal response. This is a msgspec struct because one is created for every call, and creating an instance
+    of an ordinary class would take twice as long.
     """
 
     runtime: ContractRuntime
@@ -122,7 +123,11 @@ class Exchange(msgspec.Struct, eq=False):
         )
 
     def match_route(self) -> None:
-        """Find the operation; raise RouteNotFound, MethodNotAllowed, MalformedRequest or the error set in dispatch."""
+        """Find the operation for the request.
+
+        Raises the error set in dispatch, if any, or RouteNotFound, MethodNotAllowed or MalformedRequest if no operation
+        matches.
+        """
         if self.error is not None:
             raise self.error
         routes = self.runtime.routes
@@ -208,7 +213,7 @@ class Exchange(msgspec.Struct, eq=False):
             raise Forbidden(message, auth_reason="other_application")
 
     def abandon(self) -> None:
-        """Journal an exchange whose client has given up; if the exchange continues, a later entry replaces this one."""
+        """Journal an exchange abandoned by the client or server; if it continues, a later entry replaces this one."""
         if not self.is_journaled:
             self.journal(delivered=False)
 

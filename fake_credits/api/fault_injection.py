@@ -137,7 +137,7 @@ class ExchangeFaultContext:
     # ------------------------------------------------------------ FaultContext
 
     def random(self) -> float:
-        """Return the next random number of the rule being applied."""
+        """Return the next random number for the rule being applied."""
         return self._firing.random()
 
     async def sleep(self, ms: float) -> None:
@@ -151,7 +151,7 @@ class ExchangeFaultContext:
         if gate is None or await AtGate(gate):
             return
         problem = f"gate {gate_name!r} held {exchange.label} for {gate.limit_s:g} s without being released"
-        exchange.sandbox.add_problem(f"{problem}; it also holds {gate.waiters() or 'no other calls'}")
+        exchange.sandbox.add_problem(f"{problem}; other calls held there: {gate.waiters() or 'none'}")
         exchange.fault_cause, error = "", GatewayTimeout(problem)
         error.fault = self._firing.active_rule.name
         raise error
@@ -208,12 +208,12 @@ class ExchangeFaultContext:
         return values.get(form, "")
 
     def set_delivery(self, delivery: Delivery) -> None:
-        """Set the delivery of the response."""
+        """Set how the response is delivered."""
         exchange = self._exchange
         exchange.delivery, exchange.fault_cause = delivery, f"fault:{self._firing.active_rule.name}"
 
     def read_stale(self, *, by_ms: int, by_writes: int) -> None:
-        """Read an earlier state, but never one before the rule was added."""
+        """Read an earlier state, but never one from before the rule was added."""
         overrides = self._overrides()
         overrides.stale_by_ms, overrides.stale_by_writes, overrides.history_lengths = (
             by_ms,

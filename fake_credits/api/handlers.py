@@ -94,7 +94,7 @@ def _list_transactions(exchange: Exchange) -> Response:
 
 
 _DRY_RUN_RESPONSE = Response(204)
-"""The response of a dry run, which is never sent."""
+"""The response to a dry run; it is never sent."""
 
 OPERATION_HANDLERS: Mapping[Operation, Callable[[Exchange], Response]] = {
     Operation.CREATE_USER: _create_user,
@@ -111,10 +111,11 @@ def _is_dry_run(exchange: Exchange) -> bool:
 
 
 def _resolve_account(exchange: Exchange) -> Account:
-    """Return the account named in the path; raise UserNotFound or ApplicationNotFound.
+    """Return the account named in the path, creating it if the contract accepts unknown users.
 
-    If the contract accepts unknown users (docs/reference/contract.md, row 6), a missing account is created. For a
-    transaction, the account is added only once the transaction is committed.
+    See docs/reference/contract.md, row 6. For a transaction, a new account is added only once the transaction is
+    committed. Raises ApplicationNotFound for an unknown application, and UserNotFound for an unknown user that is not
+    accepted.
     """
     ledger, policy = exchange.sandbox.ledger, exchange.runtime.contract.unknown_user
     operation, application_id, user_id, _, _ = exchange.route_match

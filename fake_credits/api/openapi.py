@@ -74,7 +74,7 @@ _HEADER_DESCRIPTIONS = {
 
 
 def openapi_document(contract: Contract, version: str) -> Json:
-    """Return the OpenAPI document; ``version`` is that of the package."""
+    """Return the OpenAPI document; ``version`` is the package's version."""
     paths: dict[str, Json] = {}
     for operation, route in contract.routes.items():
         paths.setdefault(route.path, {})[route.method.lower()] = _operation_object(contract, operation)
@@ -185,7 +185,7 @@ def _success_responses(contract: Contract, operation: Operation) -> Json:
 
 
 def _error_responses(contract: Contract, operation: Operation) -> Json:
-    """Return references to the named responses, with the error codes that this operation can return."""
+    """Return references to the named responses, each with the error codes that this operation can return."""
     return {
         str(status): {
             "$ref": f"#/components/responses/{_response_name(status)}",
@@ -196,7 +196,7 @@ def _error_responses(contract: Contract, operation: Operation) -> Json:
 
 
 def _codes_by_status(contract: Contract, operation: Operation | None = None) -> dict[int, list[str]]:
-    """Return the error codes of an operation (by default, of all operations), grouped by status in the contract."""
+    """Return the error codes of an operation, by default of all, grouped by their status in the contract."""
     by_status: dict[int, list[str]] = {}
     for code, error in ERRORS.items():
         if (operation is None or operation in _OPERATIONS_BY_CODE.get(code, (operation,))) and (
@@ -242,7 +242,7 @@ def _schemas(contract: Contract) -> Json:
         "minimum": -MAX_AMOUNT,
         "maximum": MAX_AMOUNT,
         "not": {"const": 0},
-        "description": "Change of the balance in credits, "
+        "description": "Change in the balance in credits, "
         + ("positive for grant and refund, negative for consume." if contract.sign == "by_reason" else "not 0."),
     }
     transaction_input: Json = {name_of("delta"): delta, name_of("reason"): _schema_reference("CreditTransactionReason")}

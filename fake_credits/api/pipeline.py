@@ -26,7 +26,7 @@ def dispatch(
     sandboxes: Sandbox | SandboxRegistry,
     host_error: ApiError | None = None,
 ) -> Exchange | Response | None:
-    """Return the exchange of an API request, the response to a preflight, or None for one of the fake's own paths.
+    """Return the exchange for an API request, the response to a preflight, or None for one of the fake's own paths.
 
     A request with an invalid Host (``host_error``) becomes an exchange that `handle` rejects.
     """
@@ -59,10 +59,11 @@ def _is_keys_path(runtime: ContractRuntime, request: Request, sandboxes: Sandbox
 
 
 async def handle(exchange: Exchange, connection: Connection) -> None:
-    """Serve one request: route → method → body, bounded → faults before → credential → permission → ids → body decoded
-    → domain → faults after → journal → delivery.
+    """Serve one request.
 
-    docs/reference/contract.md describes this order. A rejected request writes nothing.
+    The order is: route → method → body, bounded → faults before → credential → permission → ids → body decoded →
+    domain → faults after → journal → delivery; docs/reference/contract.md describes it. A rejected request
+    writes nothing.
     """
     try:
         try:

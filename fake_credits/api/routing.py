@@ -59,8 +59,8 @@ class _PathPattern(msgspec.Struct, frozen=True):
 class RouteTable:
     """The routes of a contract; ``cached_match`` is `match` with a cache, for short paths.
 
-    `match` raises MalformedRequest for a path that can't be decoded or an unknown HTTP method, RouteNotFound for a path
-    without an operation, and MethodNotAllowed for a method that no operation with this path has.
+    `match` raises MalformedRequest if the path can't be decoded or the HTTP method is unknown, RouteNotFound if no
+    operation has the path, and MethodNotAllowed if none with that path has the method.
     """
 
     def __init__(self, contract: Contract) -> None:
@@ -116,10 +116,10 @@ class RouteTable:
             return False
 
     def find_path_end(self, method: str, raw_path: bytes) -> tuple[Operation, bytes] | None:
-        """Return the operation whose path ``raw_path`` ends with, and the part before it, or None if no path matches.
+        """Find the operation whose path is at the end of ``raw_path``.
 
-        The part before it has no trailing slash. Operations whose path has no literal segment are ignored, because they
-        would match the end of nearly any path.
+        Returns the operation and the part before its path, without a trailing slash, or None if no path matches.
+        Operations whose path has no literal segment are ignored, because they would match the end of nearly any path.
         """
         raw_segments = raw_path.rstrip(b"/").split(b"/")
         try:
@@ -137,7 +137,7 @@ class RouteTable:
         return Problem(field, problem) if problem else None
 
     def _prefix_hint(self, method: str, raw_path: bytes, segments: list[str]) -> str:
-        """Return a hint about the superfluous prefix if the path ends with an operation's path, else ""."""
+        """Return a hint about the base URL if the path ends with an operation's path, else ""."""
         for operation, prefix_length in self._path_ends(method, segments):
             prefix = escape_path(b"/".join(raw_path.split(b"/")[:prefix_length]))
             problem = f"has the extra prefix {prefix}" if prefix.strip("/") else "has a trailing slash"
@@ -145,7 +145,7 @@ class RouteTable:
         return ""
 
     def _path_ends(self, method: str, segments: list[str]) -> Iterator[tuple[Operation, int]]:
-        """Yield the operations whose paths match the end of a path, longest first, each with its prefix's length."""
+        """Yield each operation whose path matches the end of a path, longest first, with the length of the prefix."""
         for length in sorted(self._patterns_by_length, reverse=True):
             prefix_length = len(segments) - length + 1
             endpoints = self._find_endpoints(["", *segments[prefix_length:]]) if prefix_length > 0 else None

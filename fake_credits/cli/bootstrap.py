@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from fake_credits.worlds.world import World
 
 CA_VARIABLE = "CREDITS_CA_FILE"
-"""The environment variable with the path of the generated CA; `fake_credits.transports.environment` has the others."""
+"""The variable that holds the path of the generated CA; `fake_credits.transports.environment` defines the others."""
 
 _ENV_TOKEN_LIFETIME_S = 24 * 3600
 _FLAGS_BY_OPTION = {"users": "user", "faults": "scenario", "keep_headers": "keep-header"}
 
 
 def create_sandbox(options: ServerFlags) -> Sandbox:
-    """Create the first sandbox of this process; raise UsageError for flags that contradict each other."""
+    """Create this process's first sandbox; raise UsageError if flags are invalid or contradict each other."""
     for name, count in Counter(name for name, _ in options.users).items():
         if count > 1:
             raise click.UsageError(f"--user {name!r} appears {count} times: pass each user once")
@@ -56,7 +56,7 @@ def create_sandbox(options: ServerFlags) -> Sandbox:
     except ValueError as error:  # about a conflict between two flags, or the content of a file
         from fake_credits.worlds.world import WorldError
 
-        if isinstance(error, WorldError):  # raised while the world's users are created
+        if isinstance(error, WorldError):  # raised while the world's users are being created
             raise click.ClickException(f"--world: {error}") from None
         raise click.UsageError(str(error)) from None
 
@@ -73,8 +73,7 @@ def _check_default_ids(options: ServerFlags) -> None:
 def create_control_plane(
     options: ServerFlags, sandbox: Sandbox, log: ExchangeLog
 ) -> tuple[SandboxRegistry, ControlPlane]:
-    """Create the registry of sandboxes, which starts with ``sandbox``, and its control plane; ``log`` covers them
-    all."""
+    """Create a registry, initially with only ``sandbox``, and its control plane; ``log`` covers every sandbox."""
     sandboxes, ordinals = SandboxRegistry(sandbox), itertools.count(2)
     log.attach(sandbox.journal, sandbox.bugs)
 
@@ -88,7 +87,7 @@ def create_control_plane(
 
 
 def find_world(name: str, seed: int, flag: str) -> "World":
-    """Return the world that the value of a flag names; raise UsageError if it is neither a world nor a file."""
+    """Return the world that a flag's value names; raise UsageError if the value is neither a profile nor a file."""
     from fake_credits.worlds import WorldLibrary
     from fake_credits.worlds.world import UnknownWorld, WorldError
 
@@ -101,7 +100,7 @@ def find_world(name: str, seed: int, flag: str) -> "World":
 
 
 def openapi_json(contract: Contract) -> str:
-    """Return the OpenAPI document of a contract, as JSON."""
+    """Return the OpenAPI document for a contract, as JSON."""
     # Importing these takes 15 ms, and no other command needs them.
     from importlib.metadata import version
 
@@ -112,7 +111,7 @@ def openapi_json(contract: Contract) -> str:
 
 
 def server_env(sandbox: Sandbox, base_url: str, control: ControlPlane, ca_file: Path | None) -> dict[str, str]:
-    """Return the variables for an application under test and its test suite; the token is valid for 24 hours."""
+    """Return the variables for an application under test and its test suite; the user's token is valid for 24 hours."""
     return {
         **env_variables(sandbox, base_url, token_lifetime_s=_ENV_TOKEN_LIFETIME_S),
         **({} if ca_file is None else {CA_VARIABLE: str(ca_file)}),
@@ -136,9 +135,9 @@ def load_signing_keys(path: Path | None) -> SigningKeys:
 
 
 def write_file(path: Path, text: str, flag: str, *, mode: int = 0o600, keep_existing: bool = False) -> None:
-    """Write the file that a flag names, atomically."""
+    """Atomically write the file that a flag names."""
     with _file_errors(path, flag, "written"), atomic_file(path, mode=mode, keep_existing=keep_existing) as file:
-        file.write(text.encode("utf-8"))  # bytes, because text mode on Windows writes CRLF, which no shell accepts
+        file.write(text.encode("utf-8"))  # bytes, because text mode on Windows writes CRLF, which sh mishandles
 
 
 def remove_file(path: Path, flag: str, *, only_with_text: str | None = None) -> None:
@@ -158,7 +157,7 @@ def _file_errors(path: Path, flag: str, verb: str) -> Generator[None]:
 
 
 def mint_token(options: TokenFlags, user_id: str) -> str:
-    """Return a user's token that servers with the same keys and provider accept or, with ``--bad``, reject."""
+    """Return a user's token; servers with these keys, provider and issuer accept it or, with ``--bad``, reject it."""
     if options.key_file is None:
         raise click.UsageError(
             "--key-file is required: start `serve` and `token` with the same --key-file FILE (created if missing); "

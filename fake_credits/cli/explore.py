@@ -1,7 +1,7 @@
 """The `explore` command, which runs another command once for each schedule of faults.
 
 All runs use the same live server, each with its own sandbox. The command's exit code says whether a run passed, and
-every call in its sandbox counts as made by the application.
+every call in the run's sandbox counts as made by the application.
 """
 
 import re
@@ -78,7 +78,7 @@ def explore(options: ExploreFlags, command: tuple[str, ...], arguments: Sequence
 
 
 def _replay_flags(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return the flags that a replay also needs: those for the sandbox and the command."""
+    """Return the flags that a replay needs besides its schedule: those for the sandbox and the command."""
     kept: list[str] = []
     remaining = iter(arguments)
     for argument in remaining:
@@ -125,7 +125,7 @@ class CommandExplorer:
         self._output = ""
 
     def explore(self, server: CommandServer, command: ExploredCommand) -> Exploration:
-        """Explore a command, using sandboxes of a server."""
+        """Explore a command, using a server's sandboxes."""
         self._references, self._left_running = [], set()
         options = ExploreOptions(seconds=_MAX_SECONDS, is_required=True).with_what(self._options.what)
         changes = {"depth": self._options.depth, "budget": self._options.budget, "strict": self._options.strict}
@@ -150,14 +150,12 @@ class CommandExplorer:
         self._runner.stop()
 
     def describe_failure(self, exploration: Exploration) -> str:
-        """Return why a command could not be explored, with the output of the run that shows it; empty if it could."""
+        """Return why the command could not be explored, with the failed run's output, if any; return "" if it could."""
         recorder, last = self._references[-1]
         output = "\n".join(self._output.splitlines()[-_MAX_SHOWN_LINES:])
         shown = f"\n\n{output}" if output else ""
         if exploration.leaks:
-            return (
-                f"the last run, which is fault-free, failed: state leaks between runs, so no finding is reliable{shown}"
-            )
+            return f"the final fault-free run failed: state leaks between runs, so no finding is reliable{shown}"
         if exploration.skip_reason == "":
             return ""
         if last.is_overdue:
@@ -232,7 +230,7 @@ def _error_line(output: str) -> str:
 
 
 class _Progress:
-    """The progress line of an exploration on a terminal."""
+    """The progress line that an exploration shows on a terminal."""
 
     def __init__(self, exploration: Exploration) -> None:
         self._exploration = exploration

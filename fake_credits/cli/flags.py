@@ -24,7 +24,7 @@ from fake_credits.transports.environment import ENV_VALUE_NAMES
 
 
 def parse_id(text: str) -> str:
-    """Return the id of a user or an application; raise ValueError if no contract allows it."""
+    """Return ``text`` as a user or application id; raise ValueError if no contract would allow it."""
     check_id("given", text)
     return text
 
@@ -108,9 +108,10 @@ def _host(text: str) -> str:
 
 
 def writable_file(text: str) -> Path:
-    """Return the path of a file that exists or can be created; for a link, the path of its target.
+    """Return the path of a file that exists or can be created; for a symbolic link, the path of its target.
 
-    Devices, pipes and sockets are rejected, because the file would replace them and would be removed on exit.
+    Devices, pipes and sockets are rejected, because they would be replaced by the file and, with some flags, removed on
+    exit.
     """
     path = Path(os.path.realpath(text) if Path(text).is_symlink() else text)
     if path.exists() and not path.is_file():
@@ -200,7 +201,7 @@ class ServerFlags:
         Parsed("URL"),
     )
     key_file: Path | None = _flag(
-        "Tokens", None, "Sign tokens with the keys in this file; created with mode 0600 if missing.", _WRITABLE_FILE
+        "Tokens", None, "Sign tokens with the keys in this file (created with mode 0600 if missing).", _WRITABLE_FILE
     )
     trust: tuple[tuple[str, Path], ...] = _flag(
         "Tokens",
@@ -215,11 +216,11 @@ class ServerFlags:
     tls_ca: Path | None = _flag(
         "HTTPS",
         None,
-        "Write the CA certificate of --tls to this file for clients; removed on exit (default: a temporary file).",
+        "With --tls, write the CA certificate to this file, which is removed on exit (default: a temporary file).",
         _WRITABLE_FILE,
     )
     tls_cert: Path | None = _flag("HTTPS", None, "Serve https with the certificate chain in this PEM file.", _FILE)
-    tls_key: Path | None = _flag("HTTPS", None, "Private key for --tls-cert, an unencrypted PEM file.", _FILE)
+    tls_key: Path | None = _flag("HTTPS", None, "Unencrypted PEM file with the private key for --tls-cert.", _FILE)
     control_token: str = _flag("Control plane", "", "Access token (default: random).", Parsed("TOKEN", _header_value))
     sandbox_limit: int = _flag(
         "Control plane", 1000, "Maximum number of sandboxes in the control plane.", click.IntRange(1, 100_000)
@@ -245,12 +246,15 @@ class _ListenFlags:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ServeFlags(ServerFlags, _ListenFlags):
-    """The flags of ``serve``. Dataclasses collect fields in reverse MRO, so ``_ListenFlags`` come first in the help."""
+    """The flags of ``serve``.
+
+    Dataclasses collect fields in reverse method resolution order, so those of ``_ListenFlags`` come first in the help.
+    """
 
     ready_file: Path | None = _flag(
         "Output",
         None,
-        "Write the client's variables (CREDITS_BASE_URL=... and others) to this file once ready; removed on exit.",
+        "Once ready, write the client's variables (CREDITS_BASE_URL=... and others) to this file; remove it on exit.",
         _WRITABLE_FILE,
     )
 
@@ -276,7 +280,7 @@ class ExploreFlags(RunFlags):
     what: object = _flag(
         "Exploration",
         "default",
-        "What to inject: default, writes, same, all, or names of faults, separated by commas.",
+        "What to inject: default, writes, same, all, or fault names separated by commas.",
         Parsed("WHAT", _what),
     )
     depth: int = _flag("Exploration", 2, "Maximum number of faults per run.", click.IntRange(1, 3))
@@ -336,7 +340,7 @@ class SeedFlags:
     )
     url: str = _flag("Destination", "", "Write the users to the server at this base URL.", Parsed("URL", _base_url))
     api_key: str = _flag("Destination", "", "The server's API key.", _KEY)
-    concurrency: int = _flag("Destination", 8, "Users to write concurrently.", click.IntRange(1, 100))
+    concurrency: int = _flag("Destination", 8, "Number of users to write concurrently.", click.IntRange(1, 100))
     yes: bool = _flag("Destination", False, "Allow a --url that is not on loopback.")
     dry_run: bool = _flag("Output", False, "Print what would be written, without writing it.")
     json: bool = _flag("Output", False, "Print one JSON object per line.")

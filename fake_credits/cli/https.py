@@ -22,11 +22,11 @@ from fake_credits.transports.live import BindOptions, TlsOptions
 _CA_FLAG, _CERT_FLAG, _KEY_FLAG = "--tls-ca", "--tls-cert", "--tls-key"
 _NODE_VAR, _OPENSSL_VAR = "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"
 _REQUESTS_VAR, _CURL_VAR = "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"
-_WORLD_READABLE_MODE = 0o644  # programs of other users may trust it too, if the umask allows them to read it
+_WORLD_READABLE_MODE = 0o644  # other users' programs may trust it too, if the umask lets them read it
 _PEM_CERTIFICATE = re.compile(
     r"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.*?-----END (?:TRUSTED )?CERTIFICATE-----", re.DOTALL
 )
-_HASHED_CA_FILE_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # the files that OpenSSL reads in a folder of certificates
+_HASHED_CA_FILE_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # the files that OpenSSL reads in a certificate folder
 
 
 @contextlib.contextmanager
@@ -84,8 +84,8 @@ def _generated(ca_file: Path | None, hosts: tuple[str, ...]) -> Generator[tuple[
 def trust_env(ca_file: Path | None, env: Mapping[str, str]) -> Generator[dict[str, str]]:
     """Yield variables that make a command trust a CA in addition to its usual ones; yield none if ``ca_file`` is None.
 
-    Node adds the certificates in the file to its built-in roots. The files of the other variables replace the roots, so
-    they must contain the usual roots too.
+    Node adds the certificates in its variable's file to its built-in roots. The files that the other variables name
+    replace the roots, so they must contain the usual roots too.
     """
     if ca_file is None:
         yield {}
@@ -121,7 +121,7 @@ def _temporary_file_errors() -> Generator[None]:
 
 
 def _trusted_certificates(env: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return the certificates that each variable's file contains in addition to the generated CA."""
+    """Return, for each variable, the certificates that its file must contain in addition to the generated CA."""
     configured = {
         name: _certificates_from_env(name, env) for name in (_NODE_VAR, _OPENSSL_VAR, _REQUESTS_VAR, _CURL_VAR)
     }

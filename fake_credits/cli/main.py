@@ -34,7 +34,7 @@ def main() -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        # This must be about stdout, because errors about files are reported with their flags.
+        # This must be about stdout, because file errors have already been turned into messages that name the flag.
         click.ClickException(f"cannot write to stdout: {error.strerror}").show()
         sys.exit(click.ClickException.exit_code)
 
@@ -71,7 +71,7 @@ def run(options: flags.RunFlags, command: tuple[str, ...]) -> None:
     """Start a server, run a command against it, and stop the server.
 
     Sets CREDITS_BASE_URL, CREDITS_API_KEY, ... in the command's environment. Exits with the command's exit code, or
-    with 126 or 127 if the command can't be run, and leaves no process behind.
+    with 126 or 127 if the command can't be run. On Linux, leaves no process behind.
 
     Example: fake-credits run -- npm test
     """
@@ -90,8 +90,8 @@ def explore(context: click.Context, options: flags.ExploreFlags, command: tuple[
     """Rerun a test, injecting each fault at each call.
 
     The command is one test, in any language, and its exit code says whether it passes. It gets the same variables as
-    under `run`. Exits with 1 if a finding is red, and with 4 if the command can't be explored. Leaves no process
-    behind.
+    under `run`. Exits with 1 if a finding is red, and with 4 if the command can't be explored. On Linux, leaves no
+    process behind.
 
     Example: fake-credits explore --user ada=100 -- node --test checkout.test.mjs
     """
@@ -142,7 +142,7 @@ def seed(options: flags.SeedFlags) -> None:
 @cli.command(cls=FlagCommand)
 @options_from(flags.OpenApiFlags)
 def openapi(options: flags.OpenApiFlags) -> None:
-    """Print the OpenAPI document of a contract.
+    """Print the OpenAPI document for a contract.
 
     Example: fake-credits openapi --contract contract.toml
     """

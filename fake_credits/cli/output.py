@@ -32,8 +32,8 @@ _FLUSH_TIMEOUT_S = 1.0
 class LineWriter:
     """Writes lines to a file descriptor in a separate thread.
 
-    A reader that stops reading or exits neither stops nor delays the server: lines over the limit are dropped and
-    counted. The writer bypasses `sys.stderr`, whose lock a blocked thread would hold at exit.
+    A reader that stops reading or exits neither stops nor delays the server: lines that don't fit in the queue are
+    dropped and counted. The writer bypasses `sys.stderr`, whose lock a blocked thread would hold at exit.
     """
 
     def __init__(self, descriptor: int, max_lines: int = _MAX_QUEUED_LINES) -> None:
@@ -182,7 +182,7 @@ def print_loading(world: str, log_format: str) -> None:
 
 
 def print_problems(sandboxes: Iterable[Sandbox], log_format: str) -> None:
-    """Print a line to stderr for each problem of the sandboxes, such as an unused rule, whatever the log format.
+    """Print a line to stderr for each problem found in the sandboxes, such as an unused rule, whatever the log format.
 
     Internal errors are omitted, because they are already in the log.
     """
@@ -213,8 +213,10 @@ _BAR_WIDTH = 24
 
 
 class Progress:
-    """The progress of one step, written at intervals and at the end of its block. Call it with the number of units done
-    since the last call."""
+    """The progress of one step, written at intervals and at the end of the ``with`` block.
+
+    Call it with the number of units done since the last call.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Subclasses of click's command, option and parameter type, and the conversion of a dataclass of flags to options."""
+"""Subclasses of click's command, option and parameter type, and a decorator that turns a dataclass into options."""
 
 import functools
 import re
@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 ARGUMENTS_KEY = "fake_credits.arguments"
-"""The key of a command's arguments in ``ctx.meta``."""
+"""The key under which ``ctx.meta`` holds a command's arguments."""
 
 _ENV_PREFIX = "FAKE_CREDITS_"
 _EXPLORE_NAMES = ("what", "depth", "budget", "strict", "selftest", "jobs", "format", "report")
@@ -76,16 +76,17 @@ class FlagOption(click.Option):
         self.heading = heading
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
-        """Return the variable's value, but ignore the address of a Kubernetes Service, such as tcp://10.0.0.7:8402.
+        """Return the variable's value, or None if it is a Kubernetes Service's address, such as tcp://10.0.0.7:8402.
 
-        For a Service named ``fake-credits``, Kubernetes sets ``FAKE_CREDITS_PORT`` to its address in other containers.
+        If a Service is named ``fake-credits``, Kubernetes sets ``FAKE_CREDITS_PORT`` in containers to the Service's
+        address.
         """
         value = super().resolve_envvar_value(ctx)
         return None if value is None or _SERVICE_ADDRESS.fullmatch(value) else value
 
 
 class Parsed(click.types.StringParamType):
-    """A parameter type with its own metavar, which parses values with a function or one of click's types."""
+    """A parameter type that has its own metavar and parses values with a function or one of click's types."""
 
     def __init__(self, metavar: str, parse: Callable[[str], object] = str) -> None:
         self.name = metavar
@@ -99,7 +100,7 @@ class Parsed(click.types.StringParamType):
             self.fail(str(error), param, ctx)
 
     def split_envvar_value(self, rv: str) -> Sequence[str]:
-        """Split the variable of a repeatable flag at spaces outside quotes.
+        """Split a repeatable flag's variable at spaces outside quotes.
 
         Backslashes are kept, because Windows paths contain them.
         """

@@ -1,7 +1,7 @@
-"""Running the commands of `run` and `explore`, and ending them together with every process that they leave behind.
+"""Running the commands given to `run` and `explore`, and ending them and the processes that they leave behind.
 
 On Linux, this process adopts orphans (as a "subreaper"), so it finds even those that left their command's process
-group. On other platforms, it can't find them, and they keep running.
+group. On other platforms, it can't find these, and they keep running.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ def start_process(
 ) -> "subprocess.Popen[bytes]":
     """Start a command; raise CannotRun if that fails.
 
-    If its output goes to a file, it gets its own session and no stdin.
+    If ``output`` is a file, the command gets its own session and no stdin.
     """
     program = command[0]
     if sys.platform == "win32":  # on Windows, Popen does not find batch files such as npm.cmd
@@ -123,7 +123,8 @@ def find_descendants() -> list[ProcessStatus]:
 class CommandResult:
     """How a command ended.
 
-    ``output`` is the end of its output, and ``left_running`` are the processes that it left behind.
+    ``output`` is the end of its output, and ``left_running`` lists the command lines of the processes that it left
+    behind.
     """
 
     exit_code: int
@@ -134,11 +135,11 @@ class CommandResult:
 
 
 class CommandRunner:
-    """Runs commands, each in its own session. `stop` terminates the running ones, from any thread."""
+    """Runs commands, each in its own session. `stop` terminates them, and may be called from any thread."""
 
     def __init__(self, grace_s: float) -> None:
         self.grace_s = grace_s
-        self._lock = threading.RLock()  # a signal handler may interrupt another
+        self._lock = threading.RLock()  # one signal handler may interrupt another
         self._running: dict[int, RunningCommand] = {}
         self._is_stopped = False
         self._adopts_orphans = adopt_orphans()
@@ -147,7 +148,7 @@ class CommandRunner:
         return f"<CommandRunner: {len(self._running)} running>"
 
     def start(self, command: tuple[str, ...], env: Mapping[str, str], mark: str) -> "RunningCommand":
-        """Start a command; raise CannotRun, or Stopped after `stop`.
+        """Start a command; raise CannotRun if that fails, or Stopped after `stop`.
 
         Processes that leave the command's session are recognized by their environment, in which a variable has the
         unique value ``mark``.
@@ -155,7 +156,7 @@ class CommandRunner:
         with ExitStack() as stack, self._lock:
             if self._is_stopped:
                 raise Stopped
-            output = stack.enter_context(tempfile.TemporaryFile())  # left-over processes would keep a pipe open
+            output = stack.enter_context(tempfile.TemporaryFile())  # leftover processes would keep a pipe open
             process = start_process(command, env, output=output)
             stack.pop_all()
             running = self._running[process.pid] = RunningCommand(self, process, output, mark.encode())
@@ -169,7 +170,7 @@ class CommandRunner:
                 command.send_signal(_SIGKILL) if is_repeated else command.terminate()
 
     def forget(self, process_id: int) -> None:
-        """Forget a command that has ended, together with everything that it started."""
+        """Forget a command after it and everything that it started have ended."""
         with self._lock:
             del self._running[process_id]
 
@@ -218,7 +219,7 @@ class RunningCommand:
                 os.killpg(self._process.pid, number)
 
     def wait(self, limit_s: float) -> CommandResult:
-        """Wait for the command to end, terminate it after ``limit_s`` seconds, and end what it left running."""
+        """Wait for the command to end, terminating it after ``limit_s`` seconds; then end what it left running."""
         self._call_later(limit_s, self._end_overdue)
         return_code = self._process.wait()  # with a timeout, this would poll every 50 ms
         duration_s = monotonic_s() - self._started_s

@@ -1,10 +1,10 @@
 """The `run` command: starts a server and runs another command that uses it. `explore` uses such a server, too.
 
-The command stays in this process group, so that a terminal's Ctrl-C, Ctrl-Z and job control work as usual. Processes
-that it leaves behind are terminated. On Linux, this process adopts orphans (as a "subreaper"), so it finds even those
-that left the group. On other systems, orphans are left running, because they can't be found, and terminating the group
-would also terminate our parent. After SIGKILL nothing is cleaned up. On Windows, Ctrl-C and Ctrl-Break reach the
-command directly.
+The command stays in this process's group, so that a terminal's Ctrl-C, Ctrl-Z and job control work as usual. On Linux,
+processes that it leaves behind are terminated: this process adopts orphans (as a "subreaper"), so it finds even those
+that left the group. On other systems, orphans are left running: they can't be found, and terminating the group would
+also terminate our parent. After SIGKILL, nothing is cleaned up. On Windows, Ctrl-C and Ctrl-Break reach the command
+directly.
 """
 
 import contextlib
@@ -79,7 +79,7 @@ class _ChildProcess:
 
     def _forward(self, process: "subprocess.Popen[bytes]", number: int) -> None:
         if sys.platform == "win32":
-            process.terminate()  # on Windows, send_signal() supports only SIGTERM, which does the same
+            process.terminate()  # on Windows, send_signal() does this for SIGTERM, and rejects the others
             return
         process.send_signal(number)
         if number in _FATAL_SIGNALS:

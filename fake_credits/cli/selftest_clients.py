@@ -1,6 +1,6 @@
-"""API clients for `fake-credits explore --selftest`: bad ones, which lose money under some fault, and good ones.
+"""API clients for `fake-credits explore --selftest`: bad ones, which misbehave under some fault, and good ones.
 
-This file is run as a script, `selftest_clients.py NAME`, and uses the standard library only. Each client is a test that
+This file is run as a script, `selftest_clients.py NAME`, and uses only the standard library. Each client is a test that
 charges ada 10 of 100 credits.
 """
 

@@ -9,7 +9,7 @@ INTERRUPTED_EXIT_CODE = 130
 
 
 def signal_numbers(*names: str) -> frozenset[int]:
-    """Return the numbers of those signals that the platform has; Windows has only a few."""
+    """Return the numbers of the named signals that the platform has; Windows has only a few."""
     return frozenset(getattr(signal, name) for name in names if hasattr(signal, name))
 
 
@@ -30,7 +30,7 @@ def handle_signals(numbers: Iterable[int], handler: Callable[[int], object]) -> 
 def exit_at_signals(exit_code: Callable[[int], int]) -> None:
     """Exit on a signal until the command installs its own handlers; nothing needs cleaning up before that.
 
-    The default handler of SIGINT raises KeyboardInterrupt, which Python ignores in some callbacks during an import.
+    Python's default SIGINT handler raises KeyboardInterrupt, which Python ignores in some callbacks during an import.
     """
     handle_signals(STOP_SIGNALS, lambda number: os._exit(exit_code(number)))
 

@@ -16,7 +16,7 @@ _READINESS_POLL_INTERVAL_S = 0.05
 
 
 def wait_until_ready(url: str, timeout_s: float, ca_file: Path | None = None) -> None:
-    """Poll a URL until its status is 2xx; raise ClickException with the last problem after ``timeout_s`` seconds.
+    """Poll a URL until it returns 2xx; after ``timeout_s`` seconds, raise ClickException with the last problem.
 
     The URL is requested at least once, and without a proxy. Over https, the CAs in ``SSL_CERT_FILE`` (or the system's)
     and in ``ca_file`` are trusted; ``ca_file`` need not exist yet, because the server writes it during startup.

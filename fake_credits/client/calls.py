@@ -1,6 +1,6 @@
-"""The calls of the four clients: the operations, sending, and pagination.
+"""The calls that the four clients make: the operations, sending, and pagination.
 
-The sync and async clients share everything except `BaseClient` and `AsyncBaseClient`. Neither retries requests.
+The sync and async clients share everything except `BaseClient` and `AsyncBaseClient`. No client retries requests.
 """
 
 import json
@@ -81,7 +81,7 @@ class PreparedCall(msgspec.Struct, Generic[T], frozen=True):
     """A call: the request to send, and how to decode the response.
 
     ``target`` is the percent-encoded path and query, relative to the base URL's path, and starts with ``/``. ``decode``
-    returns the model, or raises `ApiError` or `InvalidResponse`.
+    returns the model; it raises `ApiError` for an error response, and `InvalidResponse` for an unusable one.
     """
 
     operation: Operation
@@ -92,7 +92,7 @@ class PreparedCall(msgspec.Struct, Generic[T], frozen=True):
 
 
 class CallBuilder:
-    """A builder of calls under one contract."""
+    """A builder for calls under one contract."""
 
     def __init__(self, contract: Contract) -> None:
         self.contract = contract

@@ -1,7 +1,7 @@
-"""The client of a live server's control plane, with handles for its sandboxes and their gates.
+"""The client for a live server's control plane, with handles for the server's sandboxes and their gates.
 
-It is for tests that use the server of `fake-credits run` or `serve` (docs, "Control plane"). Tests that run the fake in
-their own process use `FakeCredits` instead. This module must not import the fake.
+It is for tests that use a server started by `fake-credits run` or `serve` (docs, "Control plane"). Tests that run the
+fake in their own process use `FakeCredits` instead. This module must not import the fake.
 """
 
 import json
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class SandboxWords(TypedDict, total=False):
-    """The options of a new sandbox; they default to those of the server's first one."""
+    """The options for a new sandbox; they default to those of the server's first sandbox."""
 
     application_id: str
     user_id: str
@@ -43,7 +43,7 @@ class SandboxWords(TypedDict, total=False):
 
 
 class JournalWords(TypedDict, total=False):
-    """The criteria that exchanges must meet; ``after`` excludes those up to and including an ordinal."""
+    """The criteria that exchanges must meet; ``after`` excludes exchanges up to and including that ordinal."""
 
     operation: str
     user: str
@@ -55,7 +55,7 @@ class JournalWords(TypedDict, total=False):
 
 
 class ControlClient:
-    """A client of a live server's control plane, which creates sandboxes.
+    """A client for a live server's control plane; it creates sandboxes.
 
     ``base_url`` and ``token`` are the values of FAKE_CREDITS_URL and FAKE_CREDITS_CONTROL_TOKEN. ``timeout_s`` is the
     maximum wait, in seconds, for the next byte (None: no limit). Every method raises `ControlError` for an error
@@ -185,7 +185,7 @@ class RemoteSandbox:
 
     @keyword_hint("balance")
     def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> schemas.UserState:
-        """Create a user and, with ``balance``, set the balance with one grant or consumption."""
+        """Create a user and, if ``balance`` is passed, set the balance with one grant or consumption."""
         body = schemas.SetUserBody(balance=balance, application_id=application_id)
         return self._request(schemas.UserState, "PUT", f"/users/{quote_id('user_id', user_id)}", body)
 
@@ -242,11 +242,11 @@ class RemoteSandbox:
         return self._request(schemas.MintedToken, "POST", "/tokens", body).token
 
     def bind(self, issuer: str, user_id: str) -> schemas.Binding:
-        """Make a trusted issuer's tokens for a user select this sandbox (docs/how-to/tokens.md)."""
+        """Route requests with a trusted issuer's tokens for a user to this sandbox (docs/how-to/tokens.md)."""
         return self._request(schemas.Binding, "POST", "/bindings", schemas.Binding(issuer, user_id))
 
     def journal(self, **filters: Unpack[JournalWords]) -> tuple[schemas.RecordedExchange, ...]:
-        """Return the kept exchanges that match all filters, oldest first."""
+        """Return the exchanges still in the journal that match all filters, oldest first."""
         return self._request(schemas.JournalState, "GET", f"/journal{_query_string(**filters)}").entries
 
     def canonical_journal(self) -> str:
@@ -296,7 +296,7 @@ class RemoteSandbox:
         return self._request(schemas.ClockState, "GET", "/clock")
 
     def freeze(self, at: datetime | str | None = None) -> schemas.ClockState:
-        """Freeze the sandbox's clock, now or at a later time."""
+        """Freeze the sandbox's clock at its current time, or at ``at``, which must not be earlier."""
         return self._request(schemas.ClockState, "POST", "/clock/freeze", {"at": at})
 
     @keyword_hint("seconds")
@@ -319,7 +319,7 @@ class RemoteSandbox:
         return self._client.ask(response_type, method, f"{self._path}{path}", body, wait_s=wait_s)
 
     def ask_gate(self, method: str, path: str, body: object = None, *, wait_s: float = 0) -> schemas.GateState:
-        """Send a request for a gate and return the gate's state."""
+        """Send a request about a gate, and return the gate's state."""
         return self._request(schemas.GateState, method, f"/gates/{path}", body, wait_s=wait_s)
 
 
@@ -339,9 +339,9 @@ class RemoteGate:
         return self._sandbox.ask_gate("GET", self._path)
 
     def wait_for(self, count: int = 1, *, limit_s: float = 10) -> schemas.GateState:
-        """Wait until ``count`` calls in total have arrived; raise ControlError after ``limit_s`` seconds.
+        """Wait until ``count`` calls in total have arrived; raise ControlError if that takes over ``limit_s`` seconds.
 
-        The limit is at most 60 seconds.
+        ``limit_s`` may be at most 60.
         """
         if isinstance(limit_s, bool) or not isinstance(limit_s, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"limit_s must be a number of seconds, not {type(limit_s).__name__}")

@@ -37,7 +37,11 @@ class NetworkTransport:
         return f"<NetworkTransport to {self._base.text}>"
 
     def send(self, request: Request) -> Response:
-        """Return the response; raise `Timeout`, `ConnectionLost` or `InvalidResponse`, caused by httpx2's error."""
+        """Return the response.
+
+        Raises `Timeout`, `ConnectionLost` or `InvalidResponse` if there is no usable response, with httpx2's exception
+        as the cause.
+        """
         built = _build_request(self._client, self._url, self._base, request)
         try:
             response = self._client.send(built, stream=True, follow_redirects=False)
@@ -77,7 +81,11 @@ class AsyncNetworkTransport:
         return f"<AsyncNetworkTransport to {self._base.text}>"
 
     async def send(self, request: Request) -> Response:
-        """Return the response; raise `Timeout`, `ConnectionLost` or `InvalidResponse`, caused by httpx2's error."""
+        """Return the response.
+
+        Raises `Timeout`, `ConnectionLost` or `InvalidResponse` if there is no usable response, with httpx2's exception
+        as the cause.
+        """
         built = _build_request(self._client, self._url, self._base, request)
         try:
             response = await self._client.send(built, stream=True, follow_redirects=False)
@@ -158,7 +166,7 @@ def _build_request(
 
 
 def _client_options(base: BaseUrl) -> dict[str, Any]:
-    """Return the options of an httpx2 client for a base URL.
+    """Return the options for creating an httpx2 client for a base URL.
 
     Certificates are loaded only for TLS, because that takes 17 ms. The environment's proxies apply except to plain HTTP
     on loopback.

@@ -43,7 +43,7 @@ class ResponseDecoder:
         self._decoders = _body_decoders(renamed, wrapped=contract.created_transaction == "wrapped")
 
     def user(self, response: Response) -> User:
-        """Decode the response to createUser and getUser."""
+        """Decode a response to createUser or getUser."""
         return self._decode(response, self._decoders.user, self._to_user)
 
     def balance(self, response: Response) -> Balance:
@@ -69,8 +69,9 @@ class ResponseDecoder:
     def transaction(self, response: Response, *, delta: float, reason: Reason | str) -> Transaction:
         """Decode the response to createTransaction, in the contract's form (docs, "Contract", row 11).
 
-        If the contract's response has no body, the transaction is built from the request and the ``Date`` header, which
-        has whole seconds, or from this machine's clock if that header is missing.
+        If the contract's response has no body, the transaction is built from the request. Its time is then taken from
+        the ``Date`` header, which is only accurate to the second, or from this machine's clock if that header is
+        missing.
         """
         if self._contract.created_transaction == "empty":
             self._raise_for_status(response)
@@ -223,7 +224,7 @@ def _retry_after_s(response: Response) -> int | None:
 
     try:
         seconds = (parsedate_to_datetime(text) - _response_date(response)).total_seconds()
-    except (TypeError, ValueError):  # comparing with a date without a time zone raises TypeError
+    except (TypeError, ValueError):  # subtracting from a date without a time zone raises TypeError
         return None
     return max(0, round(seconds))
 

@@ -1,4 +1,4 @@
-"""The server-side clients of the API README, ``ServerClient`` and its async version.
+"""The server-side clients described in the API README: ``ServerClient`` and its async version.
 
 They support all operations and authenticate with an API key, which must stay on the server.
 """

@@ -1,4 +1,4 @@
-"""The client-side clients of the API README, ``UserClient`` and its async version.
+"""The client-side clients described in the API README: ``UserClient`` and its async version.
 
 They read one user's own data and authenticate with that user's token: "read-only", "safe to use in frontend
 applications" (API README).
@@ -37,8 +37,8 @@ __tracebackhide__ = True  # a failing test then shows the caller's line, not our
 class UserClient(BaseClient):
     """A client for one user, which "can only access the authenticated user's own data (read-only)" (API README).
 
-    ``bearer_token`` is the token, or a function without arguments that returns one and is called before each request.
-    The other arguments and the errors are those of `ServerClient`.
+    ``bearer_token`` is the token, or a function that takes no arguments, is called before each request, and returns the
+    token. The other arguments and the errors are those of `ServerClient`.
     """
 
     def __init__(

@@ -259,7 +259,7 @@ def _check_literal(name: str, annotation: object, value: object) -> None:
 
 
 def _check_routes(routes: Mapping[Operation, RouteTemplate]) -> None:
-    """Check that each operation has a unique route, with exactly its path parameters."""
+    """Check that each operation has a unique route that contains exactly the operation's path parameters."""
     missing = [operation.value for operation in Operation if operation not in routes]
     if missing:
         raise ContractError("routes", f"no route for {', '.join(missing)}")

@@ -39,7 +39,7 @@ class Operation(StrEnum):
 
     @property
     def requires_api_key(self) -> bool:
-        """Return whether the operation requires the API key; a user's token gets ``insufficient_scope``."""
+        """Return whether the operation requires the API key; if so, a user's token gets ``insufficient_scope``."""
         return self in _API_KEY_OPERATIONS
 
 

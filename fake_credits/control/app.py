@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class ControlPlane:
-    """The control plane of a server's sandboxes, for clients that send ``token`` (by default a random one).
+    """The control plane for a server's sandboxes, open to clients that send ``token`` (by default a random one).
 
     ``new_sandbox`` creates a sandbox with the server's keys and a unique name.
     """
@@ -56,7 +56,7 @@ class ControlPlane:
         return f"<ControlPlane of {len(self.sandboxes)} sandboxes>"
 
     def add_token(self, sandbox: Sandbox) -> str:
-        """Return a new token, valid until it is removed; in requests with it, "default" refers to ``sandbox``."""
+        """Return a new token, valid until it is removed; in requests that carry it, "default" refers to ``sandbox``."""
         token = random_name("fake_credits_control_")
         self._defaults[token] = sandbox
         return token
@@ -68,7 +68,7 @@ class ControlPlane:
     def find_sandbox(self, name: str, token: str = "") -> Sandbox:
         """Return the sandbox with this name; raise ControlError if there is none.
 
-        "default" is the server's first sandbox, unless `add_token` was called with another one for ``token``.
+        "default" is the server's first sandbox, unless `add_token` returned ``token`` for another one.
         """
         default = self._defaults.get(token, self.sandboxes.base_sandbox)
         sandbox = default if name == "default" else self.sandboxes.get(name)
@@ -168,7 +168,7 @@ def _error_response(error: ControlError) -> _ControlResponse:
 
 
 async def _until_disconnect(awaitable: Awaitable[T], receive: Receive) -> T:
-    """Return the result of ``awaitable``; raise ControlError if the client disconnects first or the server stops."""
+    """Return the result of ``awaitable``; raise ControlError if the client disconnects or the server stops first."""
     result, disconnect = asyncio.ensure_future(awaitable), asyncio.ensure_future(receive())
     try:
         await asyncio.wait((result, disconnect), return_when=asyncio.FIRST_COMPLETED)

@@ -105,14 +105,14 @@ def get_sandbox(request: Request) -> schemas.SandboxState:
 
 
 def reset_sandbox(request: Request) -> schemas.ResetReport:
-    """Reset a sandbox's users, balances, clock, rules and journal; `problems` are those that should fail the test."""
+    """Reset a sandbox's users, balances, clock, rules and journal; the returned `problems` should fail the test."""
     sandbox = requested_sandbox(request)
     problems = tuple(problem.text for problem in sandbox.reset())
     return schemas.ResetReport(**msgspec.structs.asdict(_sandbox_state(request, sandbox)), problems=problems)
 
 
 def close_sandbox(request: Request) -> schemas.CloseReport:
-    """Close a sandbox: open its gates and reject its key and tokens. Return its problems and the actions dropped."""
+    """Close a sandbox: open its gates and reject its key and tokens. Return its problems and the dropped actions."""
     sandbox, sandboxes = requested_sandbox(request), request.app.sandboxes
     if sandbox is sandboxes.base_sandbox:
         raise ControlError(
@@ -134,7 +134,7 @@ def get_problems(request: Request) -> schemas.ProblemList:
 
 
 def query_journal(request: Request, query: schemas.JournalQuery) -> schemas.JournalState:
-    """List the kept exchanges that match the parameters, oldest first; `after` is the last ordinal to exclude."""
+    """List the kept exchanges that match the parameters, oldest first; `after` is the ordinal after which to start."""
     journal = requested_sandbox(request).journal
     criteria: dict[str, Any] = msgspec.to_builtins(query)
     after, operation = criteria.pop("after", 0), criteria.pop("operation", None)
@@ -188,7 +188,7 @@ def get_fault(request: Request) -> schemas.RuleState:
 
 
 def remove_fault(request: Request) -> schemas.RuleState:
-    """Remove a rule; calls that it has already hit are not affected. An unused rule remains a problem."""
+    """Remove a rule; calls for which it has already fired are not affected. An unused rule remains a problem."""
     rule = _rule(request)
     rule.remove()
     return _rule_state(rule)
@@ -220,7 +220,7 @@ def list_gates(request: Request) -> schemas.GateList:
 
 
 def hold_gate(request: Request, body: schemas.JsonMembers) -> schemas.GateState:
-    """Hold the calls that match a rule at a gate; the body has the rule's fields, with `name` naming the gate."""
+    """Hold matching calls at a gate; the body has the fields of a rule, with the gate's name as `name`."""
     sandbox = requested_sandbox(request)
     with field_errors(), sandbox.lock:
         if body.get("effect", "hold_at_gate") != "hold_at_gate":
@@ -235,7 +235,7 @@ def get_gate(request: Request) -> schemas.GateState:
 
 
 async def wait_at_gate(request: Request, body: schemas.WaitAtGateBody) -> schemas.GateState:
-    """Wait for at most `limit_s` seconds until `count` calls in total have arrived at a gate."""
+    """Wait until `count` calls in total have arrived at a gate, but at most `limit_s` seconds."""
     gate = _gate(request)
     try:
         await gate.async_wait_for(body.count, limit_s=body.limit_s)
@@ -245,7 +245,7 @@ async def wait_at_gate(request: Request, body: schemas.WaitAtGateBody) -> schema
 
 
 def release_gate(request: Request, body: schemas.ReleaseGateBody) -> schemas.GateState:
-    """Release the held calls one by one, in `order`; respond once all of them have completed or wait again."""
+    """Release the held calls one by one, those in `order` first; respond once each has completed or waits again."""
     gate = _gate(request)
     with field_errors("order"):
         gate.release(body.order, keep=body.keep)
@@ -266,7 +266,7 @@ def get_clock(request: Request) -> schemas.ClockState:
 
 
 def freeze_clock(request: Request, body: schemas.FreezeClockBody) -> schemas.ClockState:
-    """Freeze the clock, now or `at` a later time."""
+    """Freeze the clock at its current time, or at the time `at`, which must not be earlier."""
     clock = requested_sandbox(request).clock
     with field_errors("at"):
         clock.freeze(body.at)
@@ -308,7 +308,7 @@ def list_users(request: Request, query: schemas.UserQuery) -> schemas.UserList:
 
 
 def set_user(request: Request, body: schemas.SetUserBody) -> schemas.UserState:
-    """Create a user and, with `balance`, set the balance with one grant or consumption."""
+    """Create a user if needed and, if `balance` is given, set the balance by one grant or consumption."""
     sandbox, user_id = requested_sandbox(request), request.path_params["user"]
     with field_errors():
         account = sandbox.set_balance(user_id, body.balance, application_id=body.application_id or "")
@@ -322,7 +322,7 @@ def get_user(request: Request, query: schemas.UserQuery) -> schemas.UserState:
 
 
 def delete_user(request: Request, query: schemas.UserQuery) -> schemas.UserState:
-    """Delete a user and the user's history, and return the last state."""
+    """Delete a user and the user's history, and return the user's last state."""
     user_id = request.path_params["user"]
     return _user_state(requested_sandbox(request).delete_user(user_id, application_id=query.application_id or ""))
 
@@ -356,7 +356,7 @@ def _transaction_list(transactions: Iterable[Transaction]) -> schemas.Transactio
 
 
 def bind_user(request: Request, body: schemas.Binding) -> schemas.Binding:
-    """Make a trusted issuer's tokens for a user select a sandbox."""
+    """Bind a user of a trusted issuer to a sandbox, which the user's tokens then select."""
     try:
         request.app.sandboxes.bind_token_subject(requested_sandbox(request), body.issuer, body.user_id)
     except ValueError as error:

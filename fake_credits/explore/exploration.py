@@ -41,7 +41,7 @@ _STORM_FACTOR = 5
 
 @dataclass(frozen=True, slots=True)
 class JudgedRun:
-    """A run and its verdict. ``text`` is its schedule. For a red order, ``gate_plan`` reproduces it."""
+    """A run and its verdict. ``text`` is the run's schedule, and ``gate_plan`` reproduces its order if that is red."""
 
     run: Run
     judgement: Judgement
@@ -51,7 +51,7 @@ class JudgedRun:
 
 @dataclass(frozen=True, slots=True)
 class ExploredCommand:
-    """A command that is explored instead of a test, and the flags of `fake-credits explore` to rerun it with."""
+    """A command that is explored instead of a test, and the `fake-credits explore` flags to rerun it with."""
 
     arguments: tuple[str, ...]
     flags: tuple[str, ...] = ()
@@ -64,14 +64,14 @@ class ExploredCommand:
 class Exploration:
     """The exploration of the test called ``name``.
 
-    ``skip_reason`` says why the test can't be explored; it may be set before the first run, and is empty otherwise.
-    ``error`` says what is wrong with the requested schedules. ``command`` is explored instead of a test, and ``notes``
-    are added to the report. ``untried`` counts the schedules that were not run, by reason. ``orders`` are the
-    fault-free runs in different orders, and ``diverged_count`` is how many of them lacked a planned call because the
-    test varies from run to run. ``leaks`` means that the final fault-free run failed, so the findings are unreliable. A
-    replay ends with the run under the requested schedule. ``code`` is the code of the test or, if ``is_loop``, of the
-    function that contains the loop. With ``keeps_exchanges``, the calls of all runs are kept for the report, not only
-    those of findings.
+    ``skip_reason`` says why the test can't be explored, or is empty; it may be set before the first run. ``error`` says
+    what is wrong with the requested schedules. ``command`` is explored instead of a test, and ``notes`` are added to
+    the report. ``untried`` counts the schedules that were not run, by reason. ``orders`` are the fault-free runs in
+    different orders, and ``diverged_count`` is the number of runs that lacked a planned call because the test varies
+    from run to run. ``leaks`` means that the final fault-free run failed, so the findings are unreliable. A replay ends
+    with the run under the requested schedule. ``code`` is the code of the test or, if ``is_loop``, of the function that
+    contains the loop. If ``keeps_exchanges`` is true, the calls made in every run are kept for the report, not only
+    those that findings need.
     """
 
     def __init__(self, name: str, options: ExploreOptions, test_code: TestCode) -> None:
@@ -116,7 +116,7 @@ class Exploration:
 
     @property
     def remaining(self) -> int:
-        """Return the number of schedules that are planned but have not been run."""
+        """Return how many planned schedules and orders are still to be run within the budget."""
         planned = len(self._plan or ()) + len(self._search or ())
         return min(planned, self.options.budget - len(self.results) - len(self.orders))
 
@@ -270,7 +270,7 @@ class Exploration:
     # ------------------------------------------------------------ false successes
 
     def _confirm_false_successes(self) -> Iterator[Recorder]:
-        """Rerun the schedules under which the test passed despite a missing write, to see whether it can detect one."""
+        """Rerun the schedules under which the test passed despite a missing write, to identify false successes."""
         suspects = [index for index, each in enumerate(self.results) if each.judgement.lost_writes]
         if not suspects:
             return
@@ -305,7 +305,7 @@ class Exploration:
 
 
 def _is_shown(judged: JudgedRun) -> bool:
-    """Return whether a run's calls may be needed later: for a finding, or for comparison with a lost response."""
+    """Return whether a run's calls may be needed later: for a finding, or to compare with a lost-response run."""
     if judged.judgement.colour in (Colour.RED, Colour.AMBER) or judged.judgement.lost_writes:
         return True
     return len(judged.run.schedule) == 1 and judged.run.schedule[0].fault.name in UNSENT_TWINS.values()
@@ -317,7 +317,7 @@ def _nets_by_amount(run: Run) -> list[tuple[int, int]]:
 
 
 def _reason_to_skip(run: Run, *, is_required: bool) -> str:
-    """Return why the test can't be explored, judging by its fault-free run, or an empty string if it can."""
+    """Return why the test can't be explored, judging by a fault-free run, or an empty string if it can."""
     if run.outcome.status in ("skipped", "xfailed"):
         return "it is skipped" if run.outcome.status == "skipped" else "it is expected to fail"
     if run.outcome.status == "failed":

@@ -39,8 +39,8 @@ class Finding:
     """The runs with the same verdict at the same call, shortest schedule first, and their description.
 
     ``replay`` is a command that repeats the first run. ``marker`` is a decorator that makes the test fail in the same
-    way, without exploration if possible; it is empty for a command. For an order, both are empty, and ``gate_test`` is
-    the source of a test that reproduces it.
+    way, if possible without exploration; it is empty for a command. For an order, ``replay`` and ``marker`` are empty,
+    and ``gate_test`` is the source of a test that reproduces it.
     """
 
     verdict: Verdict
@@ -224,7 +224,7 @@ def _reaction(run: Run) -> list[object]:
 
 
 def _marker(judged: JudgedRun) -> str:
-    """Return a marker that makes the test fail in the same way, without exploration if possible."""
+    """Return a marker that makes the test fail in the same way, if possible without exploration."""
     run = judged.run
     if run.outcome.status != "failed":
         return f"@pytest.mark.fake_credits(explore={{'schedules': [{judged.text!r}]}})"

@@ -90,7 +90,7 @@ _FINAL_STATUSES = (400, 401, 402, 403, 404)
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The verdict on a run: the ``calls`` concerned, and an explanation in ``detail``.
+    """The verdict on a run, with the ``calls`` concerned and an explanation in ``detail``.
 
     ``lost_writes`` means that the test passed although a write is missing. Only further runs can show whether that is a
     false success.
@@ -164,12 +164,12 @@ def judge_order(run: Run) -> Judgement:
 
 
 def _warnings(run: Run, reference: Run) -> Iterator[Judgement]:
-    """Yield a run's bugs that cost no credits, unless its result is already at least as bad."""
+    """Yield the bugs that a run exposed but that cost no credits, unless its result is already at least as bad."""
     result = _judge_result(run, reference)
     if result.colour is Colour.AMBER:
         return
     is_exposed = any(redact(run.outcome.error, secret) != run.outcome.error for secret in run.secrets)
-    if is_exposed and not run.outcome.failed_in_test:  # pytest may show any object in the message of a test's assertion
+    if is_exposed and not run.outcome.failed_in_test:  # pytest may show any object in a test's assertion message
         yield _new(Verdict.SECRET, detail=run.outcome.error_type)
     refusals = _retried_refusals(run)
     if refusals and not _retried_refusals(reference):
@@ -217,7 +217,7 @@ def _repeated_writes(run: Run, reference: Run) -> Iterator[Judgement]:
 
 
 def _is_compensated(key: NetKey, run: Run, reference: Run) -> bool:
-    """Return whether writes that are not in the reference have corrected a user's account, in whatever amounts.
+    """Return whether writes that are not in the reference have corrected a user's account, whatever their amounts.
 
     An account is correct if its writes add up to zero or to their sum in the reference. It also counts as correct if
     the writes of all users add up to their sum in the reference, because credits may have been moved between users.
@@ -256,7 +256,7 @@ def _misused_keys(run: Run, reference: Run) -> Iterator[Judgement]:
 
 
 def _keys_by_request(run: Run) -> dict[object, dict[str, ObservedCall]]:
-    """Return each write's idempotency keys, mapped to the first call that sent them."""
+    """Return each write's idempotency keys, each mapped to the first call that sent it."""
     keys: dict[object, dict[str, ObservedCall]] = {}
     for call in run.writes:
         if call.entry is not None and call.entry.idempotency_key:
@@ -314,7 +314,7 @@ def _nonzero(nets: Counter[NetKey]) -> dict[NetKey, int]:
 
 
 def _later_reads(write: ObservedCall, run: Run) -> list[ObservedCall]:
-    """Return the later reads of the user's balance or history, successful or not."""
+    """Return the reads, successful or not, of the user's balance or history after a write."""
     later = run.application_calls[write.number :]
     account = write.application, write.user
     return [call for call in later if call.shows_balance and (call.application, call.user) == account]

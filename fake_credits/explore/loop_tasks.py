@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 from fake_credits.transports.in_process import CALLING_TASK
 
 Task = Any
-"""A task of asyncio or trio."""
+"""An asyncio or trio task."""
 
 _QUIET_OBSERVATIONS = 2
 _MAX_OBSERVATIONS = 1000
@@ -37,7 +37,7 @@ class LoopTasks(Protocol):
         ...
 
     def live(self) -> list[Task]:
-        """Return all unfinished tasks, in the order of their creation."""
+        """Return all unfinished tasks, in creation order."""
         ...
 
     def awaited_by(self, task: Task, others: Iterable[Task], /) -> Iterable[Task]:

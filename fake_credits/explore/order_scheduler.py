@@ -20,9 +20,9 @@ _NO_STEP = -1
 
 @dataclass(eq=False, slots=True)
 class HeldExchange:
-    """A task's held exchange.
+    """An exchange that a task is making, held until it is released.
 
-    ``call`` is how the sandbox recorded it, or None if it matched no operation. ``later_calls`` are the calls that
+    ``call`` is the sandbox's record of it, or None if it matched no operation. ``later_calls`` are the calls that
     blocking clients make before the next exchange is released.
     """
 
@@ -51,7 +51,7 @@ def _accesses(call: ObservedCall) -> Iterator[Access]:
 
 @dataclass(frozen=True, slots=True)
 class GateRelease:
-    """The release of one call, selected by user or position, from a gate once ``arrived`` calls are waiting there."""
+    """The release of one call, selected by user or position, from a gate after ``arrived`` calls have arrived."""
 
     arrived: int
     selector: int | str
@@ -110,7 +110,7 @@ class OrderScheduler:
             tasks.clear()
 
     async def hold(self) -> None:
-        """Hold the current exchange until its turn comes; let exchanges of other threads' event loops pass."""
+        """Hold the current exchange until its turn comes; let exchanges from event loops in other threads pass."""
         if not self._enter_loop() or self._tasks is None:
             return
         exchange = HeldExchange(self._tasks.calling_task(), self._tasks.new_event())

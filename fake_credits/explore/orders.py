@@ -2,7 +2,7 @@
 
 Two orders are equivalent if one can be turned into the other by swapping adjacent exchanges that commute. For each race
 in an executed run, an order is planned in which the later exchange comes first. It is skipped if an executed run starts
-with an equivalent order, so no two runs are equivalent.
+with an equivalent order, so no two runs are equivalent, unless one deviates from its plan.
 """
 
 from collections import deque
@@ -49,7 +49,7 @@ Occurrence = tuple[int, int]
 
 
 class StepIds:
-    """Numbers for tasks and exchanges that are the same in every run; a task is identified by what created it."""
+    """Assigns tasks and exchanges numbers that are the same in every run; a task is identified by what created it."""
 
     def __init__(self) -> None:
         self._tasks: dict[tuple[int, int], int] = {}
@@ -148,7 +148,7 @@ class _Run:
                     yield earlier, later
 
     def reverse(self, earlier: int, later: int) -> tuple[tuple[int, ...], frozenset[Occurrence]]:
-        """Return the order without the earlier exchange and everything that depends on it, then the later one."""
+        """Return the order without the earlier exchange and all that depends on it, but ending with the later one."""
         positions = range(len(self._steps))
         kept = [position for position in positions if position != earlier and not self._causes[position] >> earlier & 1]
         _, last = self._trace(self._steps[later], kept)

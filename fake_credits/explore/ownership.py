@@ -22,10 +22,10 @@ from fake_credits.invariants import is_aside
 from fake_credits.transports.in_process import InProcessDriver
 
 FrameOwner = Literal["stack", "test", "application"]
-"""The owner of a frame: the HTTP stack, which is skipped, the test or the application."""
+"""The owner of a frame: the test, the application, or the HTTP stack, whose frames are skipped."""
 
 CALLER_HEADER = b"x-fake-credits-caller"
-"""The header by which this package's clients mark the test's own calls over a socket."""
+"""The header with which this package's clients mark the test's own calls over a socket."""
 
 _STACK = frozenset(
     {
@@ -54,7 +54,7 @@ _STACK = frozenset(
 )
 _STANDARD_LIBRARY = tuple({str(Path(sysconfig.get_path(name))) + os.sep for name in ("stdlib", "platstdlib")})
 _INSTALLED = tuple(f"{os.sep}{name}-packages{os.sep}" for name in ("site", "dist"))
-_LOOP_STEPS = ("_run", "unrolled_run")  # the functions of asyncio and trio that resume a task
+_LOOP_STEPS = ("_run", "unrolled_run")  # the asyncio and trio functions that resume a task
 _SETUP = re.compile(r"(setUp|tearDown)\w*|async(SetUp|TearDown)|(setup|teardown)_(method|function|class|module)")
 _INNER = re.compile(r"(\.<locals>\.<(lambda|genexpr|listcomp|dictcomp|setcomp)>)*")
 
@@ -95,7 +95,7 @@ class TestCode:
     def innermost_owner(self, frame: FrameType | None) -> FrameOwner:
         """Return the owner of the innermost frame outside the HTTP stack, or ``stack`` if there is none.
 
-        Code that runs an event loop owns only the calls of the task that it waits for.
+        Code that runs an event loop owns only the calls made by the task that it waits for.
         """
         while frame is not None:
             owner = self.owner_of(frame)

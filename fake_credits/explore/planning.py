@@ -81,7 +81,7 @@ class Plan:
         heappush(self._queue, (rank, len(self._planned), schedule))
 
     def expand(self, run: Run, reference: Run) -> None:
-        """Plan another fault at each call that was triggered by losing the response to a committed write."""
+        """Plan another fault at each call that was triggered by the loss of a committed write's response."""
         if len(run.schedule) >= self._options.depth or not _can_be_expanded(run):
             return
         fault_by_name = {fault.name: fault for _, fault in run.schedule}
@@ -97,7 +97,7 @@ class Plan:
 
 
 def _can_be_expanded(run: Run) -> bool:
-    """Return whether all faults were injected, none is lasting or stale, and one of them hid a committed write."""
+    """Return whether all faults were injected, none lasts or is stale, and one of them hid a committed write."""
     if any(fault.lasts or fault.name == "stale" for _, fault in run.schedule):
         return False
     return len(run.faulted_calls) == len(run.schedule) and any(call.is_suppressed for call in run.faulted_calls)

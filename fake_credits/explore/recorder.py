@@ -39,7 +39,7 @@ class CallStorm(BaseException):
 
 
 class _RefuseAndClose(Effect):
-    """A 503 that ends the connection."""
+    """A 503 response, after which the connection is closed."""
 
     async def apply(self, context: FaultContext) -> None:
         """Refuse the call."""
@@ -66,8 +66,9 @@ class Recorder:
     """A recorder of one run, which injects the faults of a schedule.
 
     `attach` it to the run's sandbox before the first call, and call `finish` before the sandbox is closed. If the
-    application makes more than ``max_calls`` calls, a `CallStorm` ends the run; callers that no exception can reach are
-    refused, and `on_storm` is called. A ``scheduler`` determines the order of concurrent calls.
+    application makes more than ``max_calls`` calls, a `CallStorm` ends the run; where no exception can reach the
+    caller, the call is refused and `on_storm` is called instead. A ``scheduler`` determines the order of concurrent
+    calls.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class Recorder:
         sandbox.hooks.hold_exchange = None if self.scheduler is None else self.scheduler.hold
 
     def finish(self) -> None:
-        """Record the state of the sandbox at the end of the test's call."""
+        """Record the state of the sandbox after the test's call phase or, outside pytest, at the end of the run."""
         run, sandbox = self.run, self._sandbox
         run.not_met = len(self._pending)
         if sandbox is None:
@@ -228,7 +229,7 @@ def _keep(_active: ActiveRule, _reports_unused: bool) -> None:
 def outcome_of(
     error: BaseException | None, test_code: TestCode, assertions: tuple[type[BaseException], ...] = (AssertionError,)
 ) -> Outcome:
-    """Return the outcome of a run that raised ``error``, or that passed if it is None.
+    """Return the outcome of a run that raised ``error``, or that passed if ``error`` is None.
 
     ``assertions`` are the exceptions that failed assertions raise.
     """
@@ -338,7 +339,7 @@ _MIN_RECORDED_S = 0.01
 
 
 class SleepLog:
-    """The longest real sleep at each line of the application, if it is at least 10 ms."""
+    """The longest real sleep on each line of the application's code, unless it is shorter than 10 ms."""
 
     def __init__(self, test_code: TestCode) -> None:
         self._test_code = test_code
@@ -353,7 +354,7 @@ class SleepLog:
 
     @contextmanager
     def recording(self) -> Generator[None]:
-        """Record calls of `time.sleep` in the block."""
+        """Record calls to `time.sleep` in the block."""
         original = time.sleep
 
         def sleep(seconds: float) -> None:  # typeshed also allows `SupportsIndex`, which no application passes

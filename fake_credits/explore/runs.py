@@ -21,8 +21,8 @@ class ObservedCall:
     """A call to the sandbox.
 
     ``fault`` is the injected fault, and ``has_own_rule`` says whether one of the test's own rules fired. ``number`` is
-    the call's position among the application's calls, from 1, or 0 for a call of the test. ``at_ms`` is when it
-    arrived.
+    the call's position among the application's calls, from 1, or 0 for a call made by the test itself. ``at_ms`` is
+    when it arrived.
     """
 
     ordinal: int
@@ -85,8 +85,8 @@ class ObservedCall:
 class RunTrace:
     """What a test saw: the lines that ran and their results.
 
-    ``results`` contains what the functions called on each line returned or raised, and the values of variables when the
-    test returned.
+    ``results`` contains the return values and exceptions of the functions that each line called, and the values of
+    variables when the test returned.
     """
 
     lines: frozenset[tuple[str, int]] = frozenset()
@@ -180,7 +180,7 @@ def count_nets(writes: Iterable[ObservedCall]) -> Counter[NetKey]:
 
 
 def common_ids(runs: Sequence[Run]) -> frozenset[str]:
-    """Return the users and applications that occur in every run; the other ids are random."""
+    """Return the user and application ids that occur in every run; all others are treated as random."""
     ids = [{name for call in run.calls for name in (call.application, call.user)} for run in runs]
     return frozenset(set[str].intersection(*ids)) if ids else frozenset()
 
@@ -188,7 +188,7 @@ def common_ids(runs: Sequence[Run]) -> frozenset[str]:
 class KeyAssigner:
     """Assigns keys to the calls of one run, in order of arrival.
 
-    Ids that are not in ``stable_ids`` are replaced by numbers in order of first appearance; with None, all ids are
+    Ids that are not in ``stable_ids`` are replaced by numbers in order of first appearance; if it is None, all ids are
     kept.
     """
 
@@ -199,7 +199,7 @@ class KeyAssigner:
         self._occurrences: Counter[tuple[str, str, str, int | None, str]] = Counter()
 
     def assign(self, call: ObservedCall) -> None:
-        """Set a call's key. A call of the test itself gets none, but its ids are numbered too."""
+        """Set a call's key. A call made by the test itself gets none, but its ids are numbered too."""
         application = "" if call.application == self._default_application else self._name(call.application)
         user = self._name(call.user)
         if call.number:

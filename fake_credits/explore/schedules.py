@@ -113,7 +113,7 @@ FAULTS: Mapping[str, CallFault] = {
 """All named faults; ``stale`` is injected only on request."""
 
 UNSENT_TWINS = {"lost_after": "lost_before", "silent_after": "silent"}
-"""For each fault after the commit, the fault before the commit that looks the same to the application."""
+"""Faults after the commit, each with the fault before the commit that looks the same to the application."""
 
 
 def sort_faults(names: Iterable[str]) -> list[str]:
@@ -169,7 +169,7 @@ def parse_fault(source: object) -> CallFault:
 
 
 def parse_schedule(text: str) -> Schedule:
-    """Parse a schedule; raise ScheduleError with the position if it is invalid."""
+    """Parse a schedule; raise ScheduleError if it is invalid."""
     reader = _Reader(text)
     injections = [reader.read_injection()]
     while not reader.is_at_end:

@@ -18,7 +18,7 @@ _SHARED_COUNTER: _CounterKey = ("", "")
 
 
 class PredicateError(PicklableError):
-    """Raised if a rule's ``where`` function fails, with a one-line message and the function's traceback."""
+    """Raised if a rule's ``where`` function fails; contains a one-line message and the function's traceback."""
 
     def __init__(self, rule_name: str, error: Exception) -> None:
         self.rule_name = rule_name
@@ -51,7 +51,7 @@ class Firing:
         )
 
     def undo(self) -> None:
-        """Undo the firing, because its effect had nothing to change."""
+        """Undo this firing, whose effect had nothing to change."""
         _, application, user = self._call_key
         self.active_rule.undo_firing(application, user)
 
@@ -59,7 +59,7 @@ class Firing:
 class ActiveRule:
     """A rule in a sandbox, with the number of calls that it ``matched`` and the number for which it ``fired``.
 
-    As a context manager, it removes the rule when the block exits. ``take_out`` removes it from its engine; the second
+    As a context manager, it removes the rule when the block exits. ``take_out`` removes it from its engine; its second
     argument says whether the rule, if unused, still fails the test.
     """
 
@@ -99,7 +99,7 @@ class ActiveRule:
 
     @property
     def draw_share(self) -> float:
-        """Return the rule's share of the draw that exclusive random rules share, or 0 if it takes no part."""
+        """Return the rule's share of the random draw common to all exclusive random rules, or 0 if it takes no part."""
         return 0.0 if self.rule.stacks else self.rule.probability or 0.0
 
     def script_left(self) -> Sequence[int | str]:
@@ -122,7 +122,7 @@ class ActiveRule:
         self.remove()
 
     def undo_firing(self, application: str, user: str) -> None:
-        """Remove one firing for a user's call from the counts."""
+        """Subtract one firing, for a user's call, from the counts."""
         self.fired -= 1
         self._fire_counts[self._counter_key(application, user)] -= 1
 
@@ -155,7 +155,7 @@ class ActiveRule:
         return self._match_counts[counter_key]
 
     def conditions_hold(self, call: IncomingCall, match_count: int) -> bool:
-        """Return whether the rule may fire for a call according to its counts, whatever its probability."""
+        """Return whether the rule's counts allow it to fire for a call, whatever its probability."""
         rule = self.rule
         return (
             (rule.at is None or call.ordinal == rule.at)
@@ -167,7 +167,7 @@ class ActiveRule:
         )
 
     def fire(self, call: IncomingCall) -> tuple[bool, Effect | None]:
-        """Return whether the rule fires, and its effect.
+        """Return whether the rule fires, and with which effect.
 
         If the effect is None, the call passes and no further rules are tried.
         """

@@ -45,7 +45,7 @@ _CATALOGUE_ARGUMENTS: Mapping[str, Sequence[tuple[Any, ...]]] = {
     "hold_at_gate": [],  # held calls need a test that releases them
     "unauthorized": [("revoked",), ("rotated",)],
 }
-"""Arguments for the effects that require some or are listed several times; others are listed once, without any."""
+"""Arguments for effects that require them or are listed more than once; the others are listed once, without any."""
 
 
 def catalogue(operation: OperationSelector) -> list[Rule]:
@@ -54,7 +54,7 @@ def catalogue(operation: OperationSelector) -> list[Rule]:
     ``@pytest.mark.parametrize("rule", catalogue("createTransaction"))`` checks that an application survives them all.
     The order is stable. `HoldAtGate` is left out, because the test must release the gate; a rule with `Unauthorized` is
     optional, because it affects only one kind of client. ``operation`` takes the same values as in a rule. Raises
-    FaultError for an unknown one.
+    FaultError for any other.
     """
     operation = cast("OperationSelector", normalize_operation(operation))
     check_choice("operation", operation, OPERATIONS_BY_NAME)
@@ -117,7 +117,7 @@ def describe_match(rule: Rule) -> str:
 
 
 def effect_hint(name: object) -> str:
-    """Return a hint on how to write the effect with a name, or an empty string if there is no such effect."""
+    """Return a hint on how to write the effect called ``name``, or an empty string if there is no such effect."""
     if not isinstance(name, str) or name not in EFFECTS:
         return ""
     return f"; the effect is written {EFFECTS[name].__name__}(...) or {{'effect': {name!r}}}"

@@ -2,8 +2,9 @@
 
 Rules are tried in the order of declaration, but scripted ones before random ones, and the default latency last. The
 first rule that fires wins, unless it stacks: then the next is tried too. Exclusive random rules share one draw, so each
-rate is exact. A draw is a pure function of (seed, rule, key, ordinal of that key), where the key is (operation,
-application, user), so the faults that hit one user's calls do not depend on other users' concurrent calls.
+rate is exact. A draw is a pure function of (seed, rule, key, ordinal of the call among those with that key), where the
+key is (operation, application, user), so the faults that hit one user's calls do not depend on other users' concurrent
+calls.
 """
 
 import math
@@ -59,7 +60,7 @@ class FaultEngine:
         return iter(tuple(self.rules))
 
     def _moment_ms(self, moment: Moment, default: float) -> float:
-        """Convert a moment in a rule to milliseconds since 1970."""
+        """Convert a moment in a rule to milliseconds since 1970; None becomes ``default``."""
         if moment is None:
             return default
         return to_ms(moment) if isinstance(moment, datetime | str) else self.start_ms + round(moment * 1000)
@@ -131,7 +132,7 @@ class FaultEngine:
         raise FaultError(f"no rule is named {name!r} (rules: {names})")
 
     def set_call_hook(self, hook: CallHook) -> None:
-        """Pass every call from now on to ``hook``, even after the rules are cleared or the sandbox is reset."""
+        """From now on, pass every call to ``hook``, even after the rules are cleared or the sandbox is reset."""
         self._call_hook = hook
         self._invalidate()
 
@@ -140,7 +141,7 @@ class FaultEngine:
         return self._ended_unused + [active for active in self.rules if active.is_unused]
 
     def match(self, call: IncomingCall) -> list[Firing]:
-        """Count a call and return its firings, in order; raise PredicateError if a rule's function fails."""
+        """Count a call and return its firings, in order; raise PredicateError if a ``where`` function fails."""
         _, operation, application, user, client, _, _, _, _ = call
         call_key = (operation, application, user)
         ordinal = self._call_counts[call_key] = self._call_counts.get(call_key, 0) + 1
@@ -247,9 +248,9 @@ def _rules_in_order(
 
 
 def _check_total_probability(new: ActiveRule, others: Iterable[ActiveRule]) -> None:
-    """Raise FaultError if the shares of the rules that some call can match add up to more than 1.
+    """Raise FaultError if one call can match rules whose shares add up to more than 1.
 
-    Headers and functions are assumed to match.
+    Header criteria and ``where`` functions are assumed to match.
     """
     if not new.draw_share:
         return
@@ -276,7 +277,7 @@ def _total_share(rules: Iterable[ActiveRule]) -> float:
 
 
 def _max_total(rules: Sequence[ActiveRule], criteria: Sequence[str]) -> float:
-    """Return the largest sum of shares that one call can match; the result is exact if it exceeds the limit."""
+    """Return the largest total share of rules that one call can match; a result within the limit may be inexact."""
     total = _total_share(rules)
     if total <= _TOTAL_LIMIT:
         return total

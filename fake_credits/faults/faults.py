@@ -46,7 +46,7 @@ class RuleFields(RuleCriteria, total=False):
 
 
 class LoadedRules(tuple[ActiveRule, ...]):
-    """Rules that were added together. As a context manager, it removes them when the block exits."""
+    """A group of rules that were added together. As a context manager, it removes them when the block exits."""
 
     __slots__ = ()
 
@@ -100,8 +100,8 @@ class Faults:
     def load(self, what: object) -> LoadedRules:
         """Add all rules of a preset (by name), a scenario file (by path) or a list.
 
-        They stay active like those added by `add`: in ``with credits.faults.load("outage"):``, until the block exits.
-        Raises FaultError, without adding any, if one of them is invalid.
+        They stay active as long as those added by `add`; in ``with credits.faults.load("outage"):``, until the block
+        exits. Raises FaultError, without adding any, if one of them is invalid.
         """
         from fake_credits.faults.scenarios import parse_rules
 
@@ -121,7 +121,7 @@ class Faults:
             return self._engine.find(name)
 
     def clear(self) -> None:
-        """Remove every rule; the test still fails if one is unused. Calls that a rule has hit are not affected."""
+        """Remove every rule; the test still fails if one is unused. Calls already hit by a rule stay affected."""
         for active in self:
             active.remove()
 

@@ -1,4 +1,4 @@
-"""Gates, which hold exchanges until a test releases them in the order that it chooses.
+"""Gates, which hold exchanges until a test releases them, in an order of its choice.
 
 Releasing a gate runs each held exchange up to its next wait or its end, one after the other, and only then wakes its
 client. Waking the clients in order isn't enough, because they would race. See docs/how-to/races.md.
@@ -72,8 +72,9 @@ class Gate:
         """Block this thread until ``count`` exchanges have arrived in total.
 
         ``limit_s`` is in seconds, by default the sandbox's limit. Raises GateTimeout if they don't arrive in time, or
-        as soon as the sandbox is closed or reset. Raises TypeError or ValueError for a count below 1 or a limit below
-        0, and RuntimeError inside a running event loop: use ``await gate.async_wait_for(2)`` there.
+        as soon as the sandbox is closed or reset. Raises ValueError for a count below 1 or a limit that is negative or
+        infinite, TypeError if either has the wrong type, and RuntimeError inside a running event loop: use ``await
+        gate.async_wait_for(2)`` there.
         """
         limit_s = self._check_wait(count, limit_s)
         ensure_no_running_loop("gate.wait_for", f"await gate.async_wait_for({count})")
@@ -96,9 +97,9 @@ class Gate:
     def release(self, order: Sequence[int | str] = (), *, keep: bool = False) -> None:
         """Release the held exchanges, one after the other, and open the gate for later ones.
 
-        ``order`` selects exchanges by user, or by position in order of arrival, from 0; the others follow in order of
-        arrival. With ``keep``, the others stay held and the gate stays closed. Raises ValueError if a selected exchange
-        isn't held, and TypeError if ``order`` isn't a list.
+        ``order`` selects exchanges by user, or by position, counted from 0 in order of arrival; the others follow in
+        order of arrival. With ``keep``, the others stay held and the gate stays closed. Raises ValueError if a selected
+        exchange isn't held, and TypeError if ``order`` isn't a list.
         """
         _check_order(order)
         with self._lock:
@@ -171,7 +172,10 @@ class Gate:
 
     @contextmanager
     def _on_arrivals(self, count: int, callback: Callable[[], None]) -> Generator[bool]:
-        """In the block, call ``callback`` once ``count`` exchanges have arrived; yield whether they already have."""
+        """In the block, call ``callback`` once ``count`` exchanges have arrived.
+
+        Yields True if they already have, or if no more can arrive, because the sandbox is closing or being reset.
+        """
         entry = (count, callback)
         with self._lock:
             self._arrival_callbacks.append(entry)

@@ -105,16 +105,16 @@ _SCRIPT = _Script()
 class Rule(FaultValue):
     """Which calls a fault hits, when, and what happens to them.
 
-    Which calls (all criteria must match): ``operation`` (its name, ``reads``, ``writes`` or ``*``),
-    ``application``, ``user``, ``client`` (``server`` or ``user``), ``reason``, ``header`` (names to values), ``where``
-    (a function of an `IncomingCall`; if it raises, the call gets a 500 and the test fails).
+    Which calls (all criteria must match): ``operation`` (its name, ``reads``, ``writes`` or ``*``), ``application``,
+    ``user``, ``client`` (``server`` or ``user``), ``reason``, ``header`` (names to values), ``where`` (a function of an
+    `IncomingCall`; if it raises, the call gets a 500 and the test fails).
 
     When (all conditions must hold): ``at`` is the number of an exchange in the sandbox. Of the matching calls, the rule
     fires for the ``nth``, for the ``first`` n, for ``every`` nth or for those ``after`` the first n, but at most
     ``times`` times. ``script`` has one entry per call: a status, ``ok``, ``reset``, ``close`` or ``hang``.
     ``probability`` is from 0 to 1. ``during`` is a start and an end on the sandbox's clock, as aware datetimes, ISO
-    8601 strings, or seconds since the sandbox started; None leaves an end open, and calls outside don't match.
-    ``per="user"`` counts each user's calls separately.
+    8601 strings, or seconds since the sandbox started; None leaves an end open, and calls outside this period don't
+    match. ``per="user"`` counts each user's calls separately.
 
     What: an ``effect`` in a ``phase``, by default the effect's first phase. With ``stack``, the following rules are
     tried too. A rule that no call used fails the test, unless it is ``optional`` or depends on chance.
@@ -185,7 +185,7 @@ class Rule(FaultValue):
 
     @property
     def word(self) -> str:
-        """Return the effect's name in files, or ``script``."""
+        """Return the effect's name in files, or ``script`` if the rule has a script."""
         return _action_of(self).effect_name
 
 
@@ -303,7 +303,7 @@ def _check_schedule(rule: Rule) -> None:
 def _check_counts(rule: Rule) -> None:
     """Reject counts that no call can satisfy, and script entries that no call can reach.
 
-    The sandbox's nth exchange can be at most the nth match.
+    The sandbox's nth exchange is at most the rule's nth match.
     """
     every, counts = rule.every or 1, _counts_of(rule)
     lowest, highest = (rule.after or 0) + 1, min(rule.first or _MAX_COUNT, rule.at or _MAX_COUNT)

@@ -74,7 +74,7 @@ FAULT_PRESETS: Mapping[str, FaultPreset] = {
         ),
     ),
     "stale_replica": FaultPreset(
-        "Balance and history lack the writes of the last 2 s.",
+        "Balance and history lack the writes from the last 2 s.",
         (Rule(StaleRead(by_ms=2000)),),
     ),
     "bad_proxy": FaultPreset(
@@ -156,7 +156,7 @@ def _with_source(value: object, source: str) -> Iterator[_SourcedRule]:
 
 
 def _parse_entry(value: object) -> tuple[Rule, ...]:
-    """Return the rules of any declaration except a list."""
+    """Return the rules declared by a value that is not a list."""
     if isinstance(value, Path) or (isinstance(value, str) and value.endswith(".toml")):
         return load_scenario(value)
     if isinstance(value, str):
@@ -194,7 +194,8 @@ def _error_prefix(prefix: str) -> Generator[None]:
 def load_scenario(path: str | Path) -> tuple[Rule, ...]:
     """Return the rules of a scenario file.
 
-    Raises FaultError, prefixed with the file name, if it can't be read or is not a valid scenario in TOML.
+    Raises FaultError, with a message that starts with the path, if the file can't be read or is not a valid scenario in
+    TOML.
     """
     with _error_prefix(str(path)):
         try:

@@ -59,7 +59,7 @@ class Forever(Wait, msgspec.Struct, frozen=True, eq=False):
 
     @property
     def ms(self) -> float:
-        """Return the length of the wait in milliseconds."""
+        """Return the length of the wait in milliseconds, which is infinite."""
         return math.inf
 
 

@@ -52,7 +52,7 @@ class InterceptionRegistry:
         self._process_finalized()
 
     def remove(self, routes: Sequence[Route]) -> None:
-        """Stop intercepting these routes, and restore the libraries after the last one. Unknown routes are ignored."""
+        """Stop intercepting these routes; once none are left, restore the libraries. Unknown routes are ignored."""
         with self._lock:
             self._remove_locked(routes)
         self._process_finalized()
@@ -149,10 +149,10 @@ class Interception:
 
 
 def intercept(base_urls: Sequence[str], driver: InProcessDriver, clock: Clock, log: InterceptionLog) -> Interception:
-    """Start intercepting this process's requests to some base URLs; waits between retries advance ``clock``.
+    """Start intercepting this process's requests to these base URLs; waits between retries advance ``clock``.
 
-    Requests to the same hosts but outside the base URLs are recorded in ``log``. Raises TypeError or ValueError if a
-    base URL is invalid, and ValueError if there is none.
+    Requests to the same hosts but outside the base URLs are recorded in ``log``. Raises TypeError if a base URL is not
+    a string, and ValueError if one is invalid or none is passed.
     """
     if not base_urls:
         raise ValueError("intercept(...) requires at least one base URL, such as https://credits.internal")

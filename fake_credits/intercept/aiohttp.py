@@ -96,7 +96,7 @@ class _Timeouts(NamedTuple):
     total_timer: Any
 
     def shortest_s(self) -> float | None:
-        """Return the shorter timeout in seconds, None for no limit; in aiohttp, 0 means no limit."""
+        """Return the shorter timeout in seconds, or None for no limit; in aiohttp, 0 means no limit, too."""
         return min(filter(None, (self.next_byte_s, self.total_s)), default=None)
 
 

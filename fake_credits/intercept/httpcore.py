@@ -78,7 +78,7 @@ def _patched_handle_async_request(original: Method, httpcore: "_Httpcore", route
 def _patched_create_connection(original: Method) -> Method:
     """Return a replacement for ``create_connection``.
 
-    For an intercepted request, the origin passed in is already its connection.
+    For an intercepted request, the ``origin`` passed in is the connection itself.
     """
 
     @wraps(original)
@@ -97,7 +97,7 @@ class _Httpcore:
         self._logger = logging.getLogger(f"{module.__name__}.http11")
 
     def find_route(self, routes: Routes, request: Any) -> Route | None:
-        """Return the route of a request, else None; raise httpcore's ConnectError for a near miss."""
+        """Return a request's route, or None if it has none; raise httpcore's ConnectError for a near miss."""
         url = request.url
         try:
             return routes.find(request.method, url.scheme, url.host, url.port, url.target)
@@ -197,7 +197,7 @@ class _BaseConnection:
 
     @property
     def timeout_s(self) -> float | None:
-        """Return the request's read timeout in seconds, None for no limit."""
+        """Return the request's read timeout in seconds, or None for no limit."""
         timeout_s: float | None = self.request.extensions.get("timeout", {}).get("read")
         return timeout_s
 
@@ -240,7 +240,7 @@ class _BaseConnection:
 
 class _Connection(_BaseConnection):
     def complete_response(self) -> Any:
-        """Send the request to the sandbox; return the response, or None if it is incomplete."""
+        """Send the request to the sandbox; return the response, or None if the library's connection must read it."""
         self.body = b"".join(self.request.stream)
         request = self.build_request()
         if not is_plain(request):
@@ -282,7 +282,7 @@ class _Connection(_BaseConnection):
 
 class _AsyncConnection(_BaseConnection):
     async def complete_response(self) -> Any:
-        """Send the request to the sandbox; return the response, or None if it is incomplete."""
+        """Send the request to the sandbox; return the response, or None if the library's connection must read it."""
         self.body = b"".join([part async for part in self.request.stream])
         request = self.build_request()
         if not is_plain(request):

@@ -12,7 +12,7 @@ OnImport = Callable[[ModuleType], None]
 
 
 class ImportHook(MetaPathFinder):
-    """An import hook that calls a function with each watched module, before the import statement returns."""
+    """An import hook that calls a function with each watched module before its import completes."""
 
     def __init__(self, module_names: Collection[str], on_import: OnImport) -> None:
         self._module_names = module_names

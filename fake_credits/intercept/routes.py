@@ -21,7 +21,7 @@ _SAFE_SEGMENT_CHARS = ":@!$&'()*+,;=~"  # allowed in a path segment without enco
 
 
 class InterceptedUrl(msgspec.Struct, frozen=True):
-    """A normalized base URL: the host in lower case and ASCII, without a trailing dot, and always a port."""
+    """A normalized base URL: the host is in lower-case ASCII without a trailing dot, and there is always a port."""
 
     scheme: str
     host: str
@@ -98,7 +98,7 @@ def parse_base_url(url: str) -> InterceptedUrl:
 def _canonical_host(url: str, host: str | None) -> str:
     name = (host or "").removesuffix(".")
     if not name.isascii():
-        import httpx2  # the libraries use IDNA 2008, the standard library uses IDNA 2003
+        import httpx2  # HTTP libraries use IDNA 2008, but the standard library uses IDNA 2003
 
         try:
             name = httpx2.URL(f"http://{name}").raw_host.decode("ascii")
@@ -121,7 +121,7 @@ def _format_url(scheme: str, host: str, port: int, path: str) -> str:
 
 
 class NearMissError(Exception):
-    """Raised for a request to an operation of the contract on an intercepted host, but outside its base URLs."""
+    """Raised if a request to an intercepted host ends with an operation's path, but is outside the base URLs."""
 
 
 class Route(msgspec.Struct, frozen=True, eq=False):
@@ -172,9 +172,10 @@ class HostRoutes:
                 self._by_origin.setdefault((scheme, port), []).append(route)
 
     def find(self, method: str | bytes, scheme: str | bytes, port: int | None, target: bytes) -> Route | None:
-        """Return the route that contains a URL of this host, or record that none does.
+        """Return the route that contains a URL on this host, or record that none does.
 
-        Raises NearMissError if the path ends with an operation's, because the URL was probably meant for a route.
+        Raises NearMissError if none does but the path ends with an operation's path, because the URL was probably meant
+        for a route.
         """
         for route in self._by_origin.get((scheme, port), ()):
             if route.base_url.contains(target):
@@ -245,7 +246,7 @@ class Routes:
         self._by_host, self.active = by_host, tuple(routes)
 
     def for_host(self, host: str | bytes) -> HostRoutes | None:
-        """Return the routes of a host.
+        """Return a host's routes, or None if it has none.
 
         This is called for every request in the process, and nearly always returns None.
         """

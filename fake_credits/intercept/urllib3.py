@@ -85,11 +85,11 @@ Kwargs = dict[str, Any]
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _RESPONSE_OPTIONS = ("preload_content", "decode_content", "enforce_content_length")
 _LOG_FORMAT = '%s://%s:%s "%s %s %s" %s %s'  # the format of urllib3's own log line
-_SKIP_HEADER_MARK = b"@@@SKIP_HEADER@@@"  # urllib3's value for a default header to omit
+_SKIP_HEADER_MARK = b"@@@SKIP_HEADER@@@"  # urllib3's value for omitting a default header
 
 
 class _CurrentRoute(threading.local):
-    """The route of the ``urlopen`` call in progress, per thread."""
+    """The route of the ``urlopen`` call in progress, separate for each thread."""
 
     route: Route | None = None
 
@@ -182,7 +182,7 @@ def _patched_make_request(original: Method, urllib3: "_Urllib3", current_route: 
 
 
 def _patched_is_connection_dropped(original: Callable[[Any], bool], current_route: _CurrentRoute) -> Method:
-    """Return a function that reports a pool's unused connection as open while a request is intercepted."""
+    """Return a function that reports a pool's unused connection as open while a request is being intercepted."""
 
     @wraps(original)
     def is_connection_dropped(conn: Any) -> bool:
@@ -202,7 +202,7 @@ def _patched_prepare_proxy(original: Method, current_route: _CurrentRoute) -> Me
 
 
 class _Urllib3:
-    """A factory for urllib3's connections, responses and errors, with urllib3's own classes."""
+    """A factory for connections, responses and errors that are instances of urllib3's own classes."""
 
     def __init__(self, connectionpool: Any) -> None:
         package = connectionpool.__package__
@@ -214,7 +214,7 @@ class _Urllib3:
         self._version_kwargs = {"version_string": "HTTP/1.1"} if "version_string" in parameters else {}  # since 2.3
         self._pool_reads_response = hasattr(
             connectionpool, "BaseHTTPResponse"
-        )  # since 2.0, the pool's method returns a response
+        )  # since 2.0, the pool's _make_request() returns a response
 
     def connection_error(self, pool: Any, url: str, retries: Any, message: str) -> Exception:
         """Return the exception that urllib3 raises when it can't connect and has no retries left."""
@@ -334,7 +334,7 @@ def _encode_headers(headers: Mapping[Any, Any]) -> list[HeaderField] | None:
 
 
 class _RetryTime:
-    """A replacement for the module ``time`` in ``urllib3.util.retry``, which uses the current sandbox's clock."""
+    """A replacement for the ``time`` module in ``urllib3.util.retry`` that uses the current sandbox's clock."""
 
     def __init__(self, current_route: _CurrentRoute) -> None:
         self._current_route = current_route

@@ -56,7 +56,7 @@ class _TokenSpec:
 
 @dataclass(frozen=True, slots=True)
 class BadToken:
-    """A kind of bad token: what it breaks, and the error response of the default contract.
+    """A kind of bad token: what it breaks, and the error response under the default contract.
 
     ``auth_reason`` follows ``auth:`` in ``X-Fake-Credits-Cause``.
     """
@@ -68,12 +68,12 @@ class BadToken:
 
     @property
     def code(self) -> str:
-        """Return the error code of the response."""
+        """Return the response's error code."""
         return self.error.code
 
     @property
     def status(self) -> int:
-        """Return the status of the response in the default contract."""
+        """Return the response's status under the default contract."""
         return self.error.default_status
 
 

@@ -34,8 +34,10 @@ class _Placement:
 
 
 class CredentialReader:
-    """Finds the credential in a request's headers as a contract defines it (docs/reference/contract.md, rows 2 to
-    4)."""
+    """Finds the credential in a request's headers, according to a contract.
+
+    See docs/reference/contract.md, rows 2 to 4.
+    """
 
     def __init__(self, contract: Contract) -> None:
         self._on_conflict = contract.both_credentials
@@ -49,11 +51,11 @@ class CredentialReader:
         return f"<CredentialReader {self._expected}>"
 
     def find(self, headers: Iterable[tuple[bytes, bytes]]) -> Credential:
-        """Return the only credential among ASGI headers, whose names are in lower case.
+        """Return the credential in ASGI headers, whose names are in lower case.
 
         A header with another scheme, or with nothing after the scheme, is ignored if another header has a credential.
-        Raises MissingCredentials (reason: ``no_credential``, ``unsupported_scheme``, ``empty``) or AmbiguousCredentials
-        (reason: ``repeated``, ``both``).
+        Raises MissingCredentials (reason: ``no_credential``, ``unsupported_scheme``, ``empty``) if there is none, and
+        AmbiguousCredentials (reason: ``repeated``, ``both``) if there are several and the contract doesn't choose one.
         """
         found: list[Credential] = []
         reason, placements = "no_credential", self._placements
@@ -93,7 +95,7 @@ class CredentialReader:
 
 
 _MISSING_MESSAGES = {
-    "no_credential": "the request has no credential",
+    "no_credential": "the request has no credentials",
     "unsupported_scheme": "the request's Authorization header has a different scheme",
     "empty": "the request's credential is empty",
 }

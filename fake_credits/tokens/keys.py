@@ -55,7 +55,8 @@ def _algorithm_of(key: object, *choices: str) -> str:
         if not _mismatch(algorithm, key):
             return algorithm
     raise ValueError(
-        f"the key ({type(key).__name__}) suits none of the algorithms {', '.join(choices)} (RSA requires 2,048 bits)"
+        f"the key ({type(key).__name__}) suits none of the algorithms {', '.join(choices)} "
+        "(RSA keys need at least 2,048 bits)"
     )
 
 
@@ -109,8 +110,10 @@ class SigningKey(VerifyingKey):
 
 
 class KeySet:
-    """The public keys of an issuer. With ``any_kid``, there is a single key without an id, which matches every
-    ``kid``."""
+    """An issuer's public keys.
+
+    With ``any_kid``, there is a single key without an id, which matches every ``kid``.
+    """
 
     def __init__(self, keys: Iterable[VerifyingKey] = (), *, any_kid: bool = False) -> None:
         self._by_kid: Mapping[str, VerifyingKey] = {key.kid: key for key in keys}  # never modified, only replaced

@@ -24,8 +24,8 @@ class AuthProvider:
     """The format of a provider's tokens.
 
     ``lifetime_s`` is in seconds. ``example_user_id`` looks like the provider's real ids, but tokens can be minted for
-    any id. ``issuer`` is compared byte for byte, including a trailing slash. ``keys_path`` is where the provider's own
-    SDKs look for its keys, in addition to ``/.well-known/jwks.json``; its last segment may be a ``{parameter}``.
+    any id. ``issuer`` is compared byte for byte, including any trailing slash. ``keys_path`` is where the provider's
+    own SDKs look for its keys, in addition to ``/.well-known/jwks.json``; its last segment may be a ``{parameter}``.
     """
 
     name: str
@@ -154,9 +154,9 @@ SANDBOX_CLAIM: Final = "fake_credits_sandbox"
 class Issuer:
     """A trusted issuer, and what its tokens must contain (see docs/how-to/tokens.md).
 
-    ``audience`` lists the names of this API. Tokens for others are rejected (RFC 7519, section 4.1.3), so if it is
-    empty, every token with an ``aud`` is rejected; None leaves ``aud`` unchecked. ``authorized_parties``, unless empty,
-    lists the allowed values of ``azp``, which is then required. ``leeway_s`` is in seconds.
+    ``audience`` lists the names of this API. Tokens for other APIs are rejected (RFC 7519, section 4.1.3), so if the
+    list is empty, every token with an ``aud`` is rejected; None leaves ``aud`` unchecked. ``authorized_parties``,
+    unless empty, lists the allowed values of ``azp``, which is then required. ``leeway_s`` is in seconds.
     """
 
     url: str

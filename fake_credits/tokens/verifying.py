@@ -130,7 +130,7 @@ def _invalid_token(reason: str, message: str) -> InvalidToken:
 
 
 def verify_signature(token: str, issuers: Sequence[Issuer]) -> tuple[bytes, VerifyingKey]:
-    """Return a token's payload and the issuer's key that signed it; raise InvalidToken if no known key did.
+    """Return a token's payload and the issuer key that signed the token; raise InvalidToken if no known key did.
 
     The payload is not decoded, so the caller must check that it names the key's issuer.
     """
@@ -148,7 +148,7 @@ def verify_signature(token: str, issuers: Sequence[Issuer]) -> tuple[bytes, Veri
 
 
 def _decode_segment(segment: str, name: str) -> bytes:
-    """Decode a segment; raise InvalidToken for padding, invalid characters and stray trailing bits."""
+    """Decode a segment; raise InvalidToken if it has padding, invalid characters or stray trailing bits."""
     if _BASE64URL_PATTERN.fullmatch(segment) and len(segment) % 4 != 1:
         data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
         if base64.urlsafe_b64encode(data).rstrip(b"=").decode() == segment:
@@ -157,7 +157,10 @@ def _decode_segment(segment: str, name: str) -> bytes:
 
 
 def parse_json_object(data: bytes, part: Literal["header", "payload"]) -> dict[str, object]:
-    """Parse a JSON object; raise InvalidToken (reason: ``malformed_<part>``, ``duplicate_<part>_member``)."""
+    """Parse a JSON object; raise InvalidToken if it is malformed or has duplicate members.
+
+    The reason is ``malformed_<part>`` or ``duplicate_<part>_member``.
+    """
     try:
         value = parse_json(data, name=f"the token's {part}", max_depth=MAX_JSON_DEPTH)
     except DuplicateMember as error:
@@ -216,7 +219,11 @@ def _keys_by_kid(kid: object, algorithm: object, key_sets: Sequence[KeySet]) -> 
 
 
 def _check_times(claims: _Claims, issuer: Issuer, now_ms: int) -> tuple[int, int]:
-    """Return the start and end of the token's validity; raise if it isn't valid now (RFC 7519, 4.1.4-6)."""
+    """Return the start and end of the token's validity (RFC 7519, 4.1.4-6), in milliseconds since 1970.
+
+    Raises TokenExpired if the token has expired, and InvalidToken if it isn't valid yet or a time is missing or
+    malformed.
+    """
     exp = _numeric_date(claims, "exp")
     if exp is None:
         raise _invalid_token("missing_exp", "the token has no exp, which is required")

@@ -7,11 +7,11 @@ if TYPE_CHECKING:
     from fake_credits.sandbox import Sandbox
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
-"""The host names in URLs that refer to this machine."""
+"""The hosts that refer to this machine in URLs."""
 
 
 ENV_VALUE_NAMES = ("base_url", "api_key", "application_id", "user_id", "user_token", "jwks_url", "jwt_public_key")
-"""The names of the values that a client needs; ``base_url`` is in the variable ``CREDITS_BASE_URL``, and so on."""
+"""The names of the values that a client needs; ``base_url`` is passed in ``CREDITS_BASE_URL``, and so on."""
 
 
 def env_values(sandbox: "Sandbox", base_url: str, *, token_lifetime_s: int | None = None) -> dict[str, str]:
@@ -40,7 +40,7 @@ def env_variables(sandbox: "Sandbox", base_url: str, *, token_lifetime_s: int | 
 def no_proxy_with_loopback(variables: Mapping[str, str]) -> dict[str, str]:
     """Return ``NO_PROXY`` and ``no_proxy`` with loopback added; some programs read only one of the two.
 
-    The value ``*`` is left unchanged, because most programs only understand it on its own.
+    If one of the entries is ``*``, the result is just ``*``, because most programs understand it only on its own.
     """
     entries = f"{variables.get('no_proxy', '')},{variables.get('NO_PROXY', '')}".split(",")
     hosts = dict.fromkeys(entry.strip() for entry in entries if entry.strip())

@@ -103,8 +103,10 @@ def _framing_error(version: str, target: bytes, headers: Headers, *, is_large: b
 def received_head(
     parser: "httptools.HttpRequestParser", target: bytes, headers: Headers, host_policy: HostPolicy, is_large: bool
 ) -> tuple[Request, ApiError | None, bool]:
-    """Return the request whose head is complete, the error to reject it with, if any, and whether the connection stays
-    open."""
+    """Return the request, the error to reject it with, if any, and whether the connection stays open.
+
+    The request's head must be complete; its body is not read yet.
+    """
     version = parser.get_http_version()
     error: ApiError | None = _framing_error(version, target, headers, is_large=is_large)
     is_readable = error is None
@@ -136,8 +138,10 @@ def has_body(headers: Headers) -> bool:
 
 
 def _normalize_target(target: bytes, headers: Headers) -> tuple[bytes, Headers]:
-    """Return an absolute target's path and query, and the headers with its authority as Host (RFC 9112, section
-    3.2.2)."""
+    """Return an absolute target's path and query, and the headers with its authority as Host.
+
+    See RFC 9112, section 3.2.2.
+    """
     authority, slash, rest = target.partition(b"://")[2].partition(b"/")
     authority, question_mark, query = authority.partition(b"?")
     host = (b"host", authority.rpartition(b"@")[2])

@@ -115,7 +115,7 @@ class _HttpxAdapter:
 
     @contextmanager
     def _translate_errors(self, core: Any) -> Generator[None, None, None]:
-        """Re-raise httpcore's errors as the library's errors with the same names."""
+        """Re-raise httpcore's exceptions as the library's exceptions of the same name."""
         try:
             yield
         except (core.TimeoutException, core.NetworkError, core.ProtocolError) as error:

@@ -118,8 +118,8 @@ class InProcessDriver:
     def call(self, request: Request, error: ApiError | None = None) -> Response:
         """Return the response; injected delays advance the sandbox's clock.
 
-        ``error`` is the reason for rejecting an unreadable request. If the request's body is None, it never arrives,
-        so the client times out. Raises WouldHangForever if nothing would ever end the call.
+        ``error`` is the reason for rejecting an unreadable request. A body of None never arrives, so the client waits
+        until it times out. Raises WouldHangForever if nothing would ever end the call.
         """
         exchange = self._dispatch(request, error)
         if not isinstance(exchange, Exchange):
@@ -136,8 +136,8 @@ class InProcessDriver:
     async def call_async(self, request: Request, error: ApiError | None = None) -> Response:
         """Return the response as `call` does, yielding to the running loop before and after the operation.
 
-        If the first yield is cancelled, the operation does not run. If the second is, a committed write stays
-        committed, and the journal shows that the response was not delivered.
+        If the first yield is cancelled, the operation does not run. If the second one is cancelled, a committed write
+        stays committed, and the journal shows that the response was not delivered.
         """
         await checkpoint()
         if (hold_exchange := self._sandbox.hooks.hold_exchange) is not None:
@@ -161,7 +161,7 @@ class InProcessDriver:
         return connection.result(self._date())
 
     def find_path_end(self, method: str, path: bytes) -> tuple[Operation, bytes] | None:
-        """Return the operation whose path is at the end of ``path``, and what precedes it; None if there is none."""
+        """Return the operation whose path ``path`` ends with, and the part before that; None if there is none."""
         return self._runtime.routes.find_path_end(method, path)
 
     def _dispatch(self, request: Request, error: ApiError | None) -> Exchange | Response:
@@ -268,7 +268,7 @@ _ERROR_NAMES: Mapping[Outcome, str] = {
 
 
 def httpx_error(library: Any, response: Response) -> Exception:
-    """Return the error of ``httpx`` or ``httpx2`` for an incomplete response, with the library's own message."""
+    """Return the ``httpx`` or ``httpx2`` exception for an incomplete response, with the library's own message."""
     if response.outcome == "reset":
         message = f"[Errno {errno.ECONNRESET}] Connection reset by peer"
     elif response.outcome == "garbage":

@@ -30,14 +30,14 @@ _DATE_REFRESH_INTERVAL_S = 1.0
 
 
 class TlsOptions(msgspec.Struct, frozen=True):
-    """The TLS context of a server, and the host in its base URL (by default, the server's address)."""
+    """A server's TLS context, and the host in its base URL (by default, the server's address)."""
 
     ssl_context: ssl.SSLContext
     host: str = ""
 
 
 class BindOptions(msgspec.Struct, frozen=True):
-    """The address that a live server listens on, and the hosts that it responds to.
+    """The address that a live server listens on, and the host names that it accepts in requests.
 
     Port 0 selects a free port. A non-loopback ``host`` requires ``expose=True``. Without ``tls``, the server uses HTTP.
     """
@@ -50,7 +50,7 @@ class BindOptions(msgspec.Struct, frozen=True):
 
 
 def bind(options: BindOptions) -> socket.socket:
-    """Return a bound socket; raise OSError if the address is unavailable."""
+    """Return a bound socket; raise OSError if the address is unavailable or requires ``expose``."""
     family, _, _, _, socket_address = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)[0]
     address = ipaddress.ip_address(str(socket_address[0]).partition("%")[0])
     if not options.expose and not address.is_loopback:
@@ -108,12 +108,12 @@ class ServerRunner:
 
 
 class LiveServer:
-    """A server in a background thread that serves sandboxes over a socket.
+    """A server that runs in a background thread and serves sandboxes over a socket.
 
     ``start`` returns once requests are accepted, ``stop`` once the port is free again. Calling either again does
-    nothing. On the first start, a bound ``listener`` is used instead of the address. ``control`` is the server's
-    control plane (docs/reference/control-plane.md), and ``control_token`` grants access to it; without a control plane
-    the token is empty.
+    nothing. On the first start, a bound ``listener`` is used instead of the address in ``options``. ``control`` is the
+    server's control plane (docs/reference/control-plane.md), and ``control_token`` grants access to it; without a
+    control plane, the token is empty.
     """
 
     def __init__(
@@ -141,7 +141,10 @@ class LiveServer:
         return f"<LiveServer at {self.base_url or 'no address yet'}>"
 
     def start(self) -> None:
-        """Start serving; raise OSError if the address is unavailable, RuntimeError under gevent's patched threads."""
+        """Start serving.
+
+        Raises OSError if the address is unavailable, and RuntimeError if gevent has patched threads.
+        """
         if self._thread is not None:
             return
         if not isinstance(_thread.start_new_thread, BuiltinFunctionType):
@@ -195,7 +198,7 @@ class LiveServer:
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Return a uvloop event loop if uvloop is installed, else asyncio's."""
+    """Return a uvloop event loop if uvloop is installed, else an asyncio event loop."""
     try:
         import uvloop
     except ImportError:

@@ -53,7 +53,7 @@ class ServerContext(NamedTuple):
 
 
 class ClientProtocol(Protocol):
-    """The methods of a connection's protocol that its requests use."""
+    """The members of a connection's protocol that its requests use."""
 
     server_context: ServerContext
     transport: asyncio.Transport
@@ -74,15 +74,18 @@ class ClientProtocol(Protocol):
         ...
 
     def create_task(self, coroutine: Coroutine[None, None, None], /) -> None:
-        """Continue a waiting request in a task, which the server awaits when it stops."""
+        """Continue a waiting request in a task; the server waits for such tasks when it stops."""
         ...
 
     async def wait_until_flushed(self, timeout_s: float) -> None:
-        """Wait until the peer's kernel has received everything written."""
+        """Wait up to ``timeout_s`` for the peer's kernel to receive everything written."""
         ...
 
     def finish_connection(self, *, is_received: bool) -> None:
-        """Close the connection; if the client is still sending, keep reading briefly so that it gets the response."""
+        """Close the connection.
+
+        If the client is still sending, first keep reading briefly so that it gets the response.
+        """
         ...
 
     def on_request_done(self, connection: "LiveConnection", /) -> None:
@@ -126,7 +129,7 @@ class LiveConnection(msgspec.Struct, eq=False):
             self._finish()
 
     def add_body(self, data: bytes) -> None:
-        """Add part of the body; reject the body if it exceeds the limit of the pending wait."""
+        """Add part of the body; reject the body if it exceeds the pending wait's limit."""
         if self._body_error is not None:
             return
         self.body += data
@@ -155,7 +158,7 @@ class LiveConnection(msgspec.Struct, eq=False):
             self._run(go_on(self._coroutine))
 
     def _run(self, wait: Wait | None) -> None:
-        """Continue from a wait until the request ends or needs a task."""
+        """Handle this wait and those that follow, until the request ends or needs a task."""
         coroutine = self._coroutine
         assert coroutine is not None  # noqa: S101 - set by begin()
         while wait is not None:
@@ -259,7 +262,10 @@ class LiveConnection(msgspec.Struct, eq=False):
         return self._exchange.sandbox
 
     async def _sleep(self, ms: float) -> None:
-        """Sleep for at least ``ms``; raise ServerStopping if the sandbox closes first, or resets after a disconnect."""
+        """Sleep for at least ``ms``.
+
+        Raises ServerStopping if the sandbox closes first, or if it resets after the client has disconnected.
+        """
         disconnected, sandbox = self.protocol.disconnected, self._sandbox
         with until_sandbox_closes(sandbox, lambda: disconnected.done() or sandbox.is_closed) as stop:
             await self.protocol.server_context.pending_waits.sleep(ms / 1000, stop)
@@ -268,9 +274,9 @@ class LiveConnection(msgspec.Struct, eq=False):
             raise ServerStopping
 
     async def _wait_at_gate(self, gate: Gate) -> bool:
-        """Return whether the gate was released in time.
+        """Wait at a gate, and return whether it was released in time.
 
-        The releasing thread blocks until the exchange reaches its next wait or its end.
+        The releasing thread blocks until the exchange ends or reaches its next wait.
         """
         waits, released = self.protocol.server_context.pending_waits, asyncio.get_running_loop().create_future()
         ticket = self._gate_ticket(gate, released)
@@ -282,7 +288,7 @@ class LiveConnection(msgspec.Struct, eq=False):
                 return True
             if gate.remove_ticket(ticket):
                 return False
-            # The gate is already releasing this exchange, so wait for its turn.
+            # The gate is already releasing exchanges, including this one, so wait for this one's turn.
             return await waits.wait_until_done(released, _HANDOFF_TIMEOUT_S)
         finally:
             gate.remove_ticket(ticket)
@@ -295,7 +301,7 @@ class LiveConnection(msgspec.Struct, eq=False):
         def release() -> None:
             with contextlib.suppress(RuntimeError):  # the server has stopped
                 loop.call_soon_threadsafe(resume_exchange)
-                # A rule's predicate runs in the server's own thread, which must not wait for itself.
+                # A predicate that releases a gate runs in the server's own thread, which must not wait for itself.
                 if threading.get_ident() != own_thread and not handoff.wait(_HANDOFF_TIMEOUT_S):
                     exchange.sandbox.add_problem(
                         f"gate {gate.name!r} released {exchange.label}, which did not resume within "
@@ -317,7 +323,7 @@ class LiveConnection(msgspec.Struct, eq=False):
             await protocol.server_context.pending_waits.wait_until_done(stop, _HANG_TIMEOUT_S)
 
     def _signal_progress(self) -> None:
-        """Tell the thread that released a gate that the exchange has reached its next wait or its end."""
+        """Signal to the releasing thread that the exchange has ended or reached its next wait."""
         handoff, self._handoff = self._handoff, None
         if handoff is not None:
             handoff.set()

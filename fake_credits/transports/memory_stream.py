@@ -1,4 +1,4 @@
-"""In-memory streams that HTTP libraries write requests to, parsed according to the live server's rules."""
+"""In-memory streams that HTTP libraries write requests to, and a parser that applies the live server's rules."""
 
 import asyncio
 import errno
@@ -145,7 +145,7 @@ class RequestParser:
 
 
 class WrittenRequest:
-    """A request that a library writes to memory, parsed according to the live server's rules."""
+    """A request that a library writes to memory; it is parsed according to the live server's rules."""
 
     def __init__(self) -> None:
         self._chunks: list[bytes] = []
@@ -155,7 +155,7 @@ class WrittenRequest:
         self._chunks.append(bytes(data))
 
     def received(self, timeout_s: float | None = None) -> ReceivedRequest:
-        """Return the request, with its timeout; its body is None if part of the body is missing."""
+        """Return the request with this timeout; its body is None if it has not been written completely."""
         parser = RequestParser()
         received = parser.feed(b"".join(self._chunks)) or parser.unfinished()
         if received is None:
@@ -180,7 +180,7 @@ class _BaseMemoryStream:
         reset_error: Callable[[], Exception],
         timeout_error: Callable[[], Exception],
     ) -> bytes:
-        """Return the next part, or b"" at the end; for an incomplete response, raise what a network stream would."""
+        """Return the next part, or b"" at the end; after a reset or timeout, raise what a network stream would."""
         unread = response_bytes(response) if self._unread is None else self._unread
         chunk, self._unread = unread[:max_bytes], unread[max_bytes:]
         if not chunk and response.outcome == "reset":

@@ -1,7 +1,7 @@
 """The live server's HTTP/1.1 protocol, with one queue of requests per connection.
 
-A request that does not wait is served within the parser's callback; only a waiting request becomes a task. Meanwhile
-the requests behind it stay queued in order, and reading pauses.
+A request that does not wait is served within the parser's callback; only a waiting request becomes a task. Meanwhile,
+the requests behind it stay queued in order, and reading pauses while too much data is waiting.
 """
 
 import asyncio
@@ -71,20 +71,23 @@ class CreditsProtocol(UvicornProtocol):
             self._current.fail_body(MalformedRequest("the client disconnected before the body was complete"))
 
     def shutdown(self) -> None:
-        """Close the connection, after the request in progress, if any."""
+        """Close the connection once the request in progress, if any, has ended."""
         if self._current is None:
             self.transport.close()
         else:
             self._current.keeps_alive = False
 
     def resume_writing(self) -> None:
-        """Resume the queue once the client reads again."""
+        """Resume serving the queue, because the client is reading again."""
         super().resume_writing()
         self.restart_keep_alive_timer()
         self._process_queue()
 
     def finish_connection(self, *, is_received: bool) -> None:
-        """Close the connection; if the client is still sending, keep reading briefly so that it gets the response."""
+        """Close the connection.
+
+        If the client is still sending, first keep reading briefly so that it gets the response.
+        """
         self._queue.clear()
         self._ignores_input = True
         if is_received or self.transport.is_closing():
@@ -96,7 +99,7 @@ class CreditsProtocol(UvicornProtocol):
             self.loop.call_later(2 * _LINGER_TIMEOUT_S, self.transport.abort)
 
     async def wait_until_flushed(self, timeout_s: float) -> None:
-        """Wait until the peer's kernel has received everything written, because an RST discards unsent data."""
+        """Wait up to ``timeout_s`` for the peer's kernel to receive everything written; an RST discards unsent data."""
         deadline_s = monotonic_s() + timeout_s
         while not self.disconnected.done() and (
             self.transport.get_write_buffer_size() or self.kernel_socket.unsent_bytes()
@@ -255,7 +258,7 @@ class CreditsProtocol(UvicornProtocol):
         if self._replays_head:
             return
         self._in_head = False
-        # The number of bytes fed only approximates the head's size, so measure it if it could be too large.
+        # The number of bytes fed only approximates the head's size, so measure the head if it could be too large.
         method, target, headers = self.parser.get_method(), self.url, self.headers
         is_large = self._unparsed_bytes > MAX_HEAD_BYTES - _MAX_FED_BYTES and (
             _head_size(method, target, headers) > MAX_HEAD_BYTES

@@ -119,7 +119,7 @@ class TlsListener:
         while True:
             try:
                 connection, _ = await loop.sock_accept(self._listener)
-            except OSError:  # too many open files; the next attempt may succeed
+            except OSError:  # such as too many open files; the next attempt may succeed
                 await asyncio.sleep(_ACCEPT_RETRY_DELAY_S)
                 continue
             self._handshaking.add(connection)
@@ -165,7 +165,7 @@ class PendingWaits:
         return future.done()
 
     def cancel_all(self) -> None:
-        """End every wait with ServerStopping."""
+        """Make every wait raise ServerStopping."""
         for future in list(self._pending):
             if not future.done():
                 future.set_exception(ServerStopping())

@@ -31,7 +31,7 @@ class UvicornProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self.is_read_paused = self.is_write_paused = False
         self._last_active_s = 0.0
-        # uvicorn would log requests if the process configures its logger, but the journal replaces that log.
+        # uvicorn would log requests if the process configured its logger, but the journal replaces that log.
         self.access_log = False
 
     @property
@@ -78,7 +78,7 @@ class UvicornProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(delay_s, self._check_keep_alive)
 
     def create_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Continue a waiting request in a task, which the server awaits when it stops."""
+        """Continue a waiting request in a task; the server waits for such tasks when it stops."""
         task = self.loop.create_task(coroutine)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -133,8 +133,8 @@ class UvicornServer(Server):
         self.server_state.default_headers = [(b"date", http_date(wall_clock_ms() // 1000))]
 
     async def shut_down(self) -> None:
-        """Close the listeners, abort all connections, and wait until their requests have ended."""
-        # asyncio sets up accepted connections in its next iteration, which fails once the listener is closed.
+        """Close the listeners, abort all connections, and wait up to 5 s for their requests to end."""
+        # asyncio sets up accepted connections in its next iteration; that would fail once the listener is closed.
         if self._listener is not None:
             with contextlib.suppress(NotImplementedError):  # not implemented by event loops on Windows
                 asyncio.get_running_loop().remove_reader(self._listener)

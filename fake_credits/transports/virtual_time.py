@@ -118,7 +118,7 @@ class SuspendedExchange:
                     break
                 self._sandbox.clock.move_to(min(upcoming_ms))
                 if self._async_changed is not None and self._timers:
-                    break  # so that other tasks of the event loop can run before another delay
+                    break  # so that other tasks in the event loop can run before another delay
             return None if self._is_finished else self._wait
 
     async def _wait_once_async(self, wait: Sleep | AtGate | Forever) -> None:
@@ -168,7 +168,7 @@ class SuspendedExchange:
         self._end_sleep(wait)
 
     def _remaining_s(self, wait: Sleep | Forever) -> float:
-        """Return the seconds left of a real-time wait or of the client's timeout, whichever is shorter."""
+        """Return the seconds left until a real-time wait ends or the client times out, whichever comes first."""
         return self._started_s + min(wait.ms, self._timeout_ms - self._waited_ms) / 1000 - monotonic_s()
 
     def _end_sleep(self, wait: Sleep | Forever) -> None:
@@ -257,7 +257,7 @@ class SuspendedExchange:
         )
 
     def _on_gate_release(self) -> None:
-        """Resume the exchange once its gate is released, until its next wait or its end."""
+        """Run the exchange, now released from its gate, until it ends or reaches its next wait."""
         with self._sandbox.lock:
             if self._wait is not None:
                 self._run_to_next_wait(wait_result=True)
@@ -278,7 +278,7 @@ class SuspendedExchange:
         self._continue_without_client()
 
     def _on_sandbox_close(self) -> None:
-        """End the wait because the sandbox closes or resets."""
+        """End the wait, because the sandbox is being closed or reset."""
         with self._sandbox.lock:
             if not self._is_finished:
                 self._connection.end_with("closed")

@@ -113,7 +113,7 @@ def _draw_names(seed: int) -> tuple[list[str], list[str], list[str]]:
 
 
 GENERATOR_VERSION = 1
-"""The version of the generated data; increase it whenever the same seed and profile yield different data."""
+"""The version of the generated data; increase it when a change makes the same seed and profile yield other data."""
 
 _HOUR_MS = 3_600_000
 _MONTH_MS = 30 * 24 * _HOUR_MS
@@ -129,7 +129,7 @@ _SLOT_MS = _HOUR_MS // 4
 
 
 def _weekly_pattern() -> tuple[int, ...]:
-    """Divide a week, from Monday, into intervals of equal activity, and return their boundaries.
+    """Divide a week, starting on Monday, into intervals of equal activity, and return their boundaries.
 
     Intervals are shorter during the day. There are as many as there are quarter-hours in a week.
     """
@@ -171,7 +171,7 @@ class _Lifetime(NamedTuple):
 
 
 def generate_histories(profile: Profile, seed: int) -> Iterator[GeneratedUser]:
-    """Yield users with histories in order of sign-up; raise WorldError if the profile can't be satisfied."""
+    """Yield users with their histories, in order of sign-up; raise WorldError if the profile can't be satisfied."""
     for ordinal, user in enumerate(_plan_users(profile, seed)):
         rng = keyed_generator(seed, profile.name, GENERATOR_VERSION, ordinal)
         id_bits, draw = rng.getrandbits(ID_BITS), rng.random
@@ -289,13 +289,13 @@ EDGE_CASES: tuple[tuple[str, EdgeTransactions], ...] = (
     (" spaces at both ends ", ((7, _GRANT),)),
     ("i" * 256, ((7, _GRANT),)),
 )
-"""User ids with transactions; two ids look identical, but are different users, because their code points differ."""
+"""User ids with transactions; two ids look the same but belong to different users, because their code points differ."""
 
 
 def edge_histories() -> Iterator[UserHistory]:
     """Yield the users of `EDGE_CASES`, who sign up one millisecond apart."""
     for index, (user_id, rows) in enumerate(EDGE_CASES):
-        # One history covers the full time span; in the others, all transactions happen at the same time.
+        # One history covers the full time span; in each of the others, all transactions happen at the same time.
         step_ms = (WORLD_SPAN_MS - index) // len(rows) if user_id == "10000-rows" else 0
         deltas = array("q", [delta for delta, _ in rows])
         codes = array("b", [REASON_CODES[reason] for _, reason in rows])

@@ -31,7 +31,7 @@ def _number_field(
 class Profile:
     """The parameters of a world: how many users and transactions it has, and what they are like.
 
-    Raises WorldError for numbers that are out of range or contradict each other.
+    Raises WorldError for values that are invalid or contradict each other.
     """
 
     name: str
@@ -95,9 +95,10 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
 
 
 def load_profile(path: Path) -> Profile:
-    """Return the profile described by a TOML file; missing fields have their defaults.
+    """Return the profile described by a TOML file; missing fields get their defaults.
 
-    The name defaults to that of the file. Raises WorldError, prefixed with the file name, if the file is invalid.
+    The name defaults to the file name without its suffix. Raises WorldError, prefixed with the file name, if the file
+    is invalid.
     """
     try:
         with path.open("rb") as file:

@@ -2,7 +2,7 @@
 
 Nothing is stored between runs: each user's existing history is read and then continued. If a write gets no usable
 response, the balance shows whether it took effect. At the end, each user's balance is compared with the planned one, to
-detect a write that took effect even later.
+detect a write that took effect only after that check.
 """
 
 import asyncio
@@ -48,14 +48,14 @@ class ExistingData(NamedTuple):
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """How often to try a failing call, and the pauses between the attempts, which double each time."""
+    """The maximum number of attempts at a failing call, and the pauses between them, which double each time."""
 
     max_attempts: int = 8
     initial_pause_s: float = 0.05
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
     async def wait(self, failure: FakeCreditsError, attempts: int, label: str) -> None:
-        """Wait before a retry, honouring Retry-After up to 30 s; raise TargetError if a retry is pointless."""
+        """Wait before a retry, honouring Retry-After up to 30 s; raise TargetError if the call shouldn't be retried."""
         is_transient, retry_after_s = isinstance(failure, TransportFailure), None
         if isinstance(failure, ApiError | InvalidResponse):
             is_transient = failure.status >= 500 or failure.status in _RETRYABLE_STATUSES

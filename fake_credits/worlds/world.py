@@ -31,7 +31,7 @@ class TargetError(Exception):
 
 WEEK_MS = 7 * 86_400_000
 WORLD_SPAN_MS = 51 * WEEK_MS
-"""The time span of a world; with the days since the last Monday, it is at most a year."""
+"""The time span of a world; together with the days since the last Monday, it is at most a year."""
 
 MAX_KEPT_TRANSACTIONS = 200_000
 """The histories of a world with more transactions than this are not kept in memory, but generated each time."""
@@ -98,7 +98,7 @@ class World:
     def load_into(self, ledger: Ledger, application_id: str, now_ms: int) -> tuple[str, ...]:
         """Add the users to a ledger, back-dated over the year before ``now_ms``, and return their ids.
 
-        Raises WorldError, without adding any, if a user already exists or a history violates the ledger's contract.
+        Raises WorldError, without adding any user, if one already exists or a history violates the ledger's contract.
         """
         accounts = self._loaded_accounts(ledger.contract, application_id, world_start_ms(now_ms))
         for account in accounts:
@@ -141,7 +141,7 @@ class World:
 WORLD_FORMAT_VERSION = 1
 """The version of the file format."""
 
-_MAX_WORLD_FILE_BYTES = 2**30  # ten times the largest built-in world
+_MAX_WORLD_FILE_BYTES = 2**30  # ten times the size of the largest built-in world
 _CODE_BY_LETTER = {reason.value[0]: code for reason, code in REASON_CODES.items()}
 _LETTER_TABLE = bytes(map(ord, _CODE_BY_LETTER)).ljust(256, b"?")  # indexed by code, for `bytes.translate`
 

@@ -118,7 +118,7 @@ def _marker_line(config: pytest.Config) -> str:
 
 
 class _SandboxPlugin:
-    """Provides the fixture ``fake_credits``. It stores the config, because requesting ``pytestconfig`` takes time."""
+    """Provides the ``fake_credits`` fixture. It stores the config, because requesting ``pytestconfig`` takes time."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -145,7 +145,7 @@ class _SandboxPlugin:
 
 
 class _AutousePlugin:
-    """An autouse fixture that gives every test a sandbox, registered by the ini option ``fake_credits_autouse``."""
+    """Provides an autouse fixture that gives every test a sandbox if the ini option ``fake_credits_autouse`` is on."""
 
     @pytest.fixture(autouse=True)
     def fake_credits_for_every_test(self, fake_credits: "FakeCredits") -> None:
@@ -170,7 +170,7 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Reject invalid markers before any test runs, including those of deselected tests.
+    """Before any test runs, reject invalid markers, including those on deselected tests.
 
     In pytest-xdist workers, a UsageError would be reported as an internal error, so there the test's setup fails
     instead.
@@ -185,10 +185,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _marker_options(item: pytest.Item) -> dict[str, object]:
-    """Return the merged options of a test's markers, parsed once; raise ValueError for an invalid one.
+    """Return the merged options of a test's markers, parsed once; raise ValueError for an invalid marker.
 
-    If an object has several markers, the one added last wins: a parameter's over the function's, a subclass's over its
-    base's.
+    If an object has several markers, the one added last wins: one on a parameter over one on the function, one on a
+    subclass over one on its base class.
     """
     marks = [mark for node in item.listchain() for mark in node.own_markers if mark.name == "fake_credits"]
     if not marks:
@@ -203,7 +203,7 @@ def _marker_options(item: pytest.Item) -> dict[str, object]:
 
 @pytest.hookimpl  # not tryfirst, so that skipped tests are not checked
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Start tracking the sandboxes for a new test; reject invalid markers added late, and markers without a sandbox."""
+    """Start tracking sandboxes for a new test; reject late invalid markers, and markers on tests without a sandbox."""
     item.config.stash[_TEST_KEY] = item
     factory = item.config.stash.get(_FACTORY_KEY, None)
     if factory is not None:
@@ -262,7 +262,7 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_exception_interact(node: pytest.Item | pytest.Collector, report: pytest.TestReport) -> None:
-    """Write the section before a debugger prompt opens, while the sandboxes are still open."""
+    """Write the report's section before a debugger prompt opens, while the sandboxes are still open."""
     factory, terminal = (
         node.config.stash.get(_FACTORY_KEY, None),
         node.config.pluginmanager.get_plugin("terminalreporter"),
@@ -350,7 +350,7 @@ def fake_credits_server_client(fake_credits: "FakeCredits") -> "ServerClient":
 
 @pytest.fixture
 def fake_credits_async_server_client(fake_credits: "FakeCredits") -> "AsyncServerClient":
-    """Return an `AsyncServerClient` with the sandbox's API key, for any event loop."""
+    """Return an `AsyncServerClient`, usable in any event loop, with the sandbox's API key."""
     return fake_credits.async_server_client
 
 
@@ -380,14 +380,15 @@ def fake_credits_env(
 ) -> dict[str, str]:
     """Set ``CREDITS_BASE_URL``, ``CREDITS_API_KEY`` and so on for the code under test; return the variables.
 
-    The ini option ``fake_credits_env`` can replace them. Loopback is added to ``NO_PROXY``. The user is not created.
+    The ini option ``fake_credits_env`` can replace them. The loopback addresses are added to ``NO_PROXY``. The user is
+    not created.
     """
     from fake_credits.transports.environment import env_values, no_proxy_with_loopback
 
     templates: Mapping[str, str] = request.config.stash[SETTINGS_KEY]["env"].value
     try:
         fields = env_values(fake_credits.sandbox, fake_credits.base_url)
-    except ValueError as error:  # the contract's ids may exclude the default user
+    except ValueError as error:  # the contract may reject the default user's id
         raise failure(
             f"cannot set the variables: {error}; choose another with the ini option fake_credits_user_id"
         ) from None

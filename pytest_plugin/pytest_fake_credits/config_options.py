@@ -33,7 +33,7 @@ class PluginOption(NamedTuple):
 
     @property
     def ini(self) -> str:
-        """Return the name of the ini option, which is also the name in pytest's parsed options."""
+        """Return the name of the ini option, under which pytest's parsed options also list it."""
         return "fake_credits_" + self.name
 
     @property
@@ -59,7 +59,7 @@ def _split_names(text: str) -> tuple[str, ...]:
 
 
 PLUGIN_OPTIONS = (
-    PluginOption("seed", "random seed of every sandbox", 0, "an integer", int),
+    PluginOption("seed", "random seed for every sandbox", 0, "an integer", int),
     PluginOption("mode", "how the fixtures' clients reach the sandbox", "in-process", choices=("in-process", "live")),
     PluginOption(
         "log",
@@ -69,7 +69,7 @@ PLUGIN_OPTIONS = (
         variable_override="FAKE_CREDITS_PYTEST_LOG",  # FAKE_CREDITS_LOG belongs to ``fake-credits serve --log``
     ),
     PluginOption("latency", "default delay of every call", "", "milliseconds, uniform(10, 50) or lognormal(20, 200)"),
-    PluginOption("contract", "contract file (TOML) of every sandbox", "", "a file", is_path=True),
+    PluginOption("contract", "contract file (TOML) for every sandbox", "", "a file", is_path=True),
     PluginOption("application_id", "id of the default application", "app-id", ini_only=True),
     PluginOption("user_id", "id of the default user", "user-id", ini_only=True),
     PluginOption("api_key", "fixed API key, used by each test's sandbox in turn", "", ini_only=True),
@@ -137,9 +137,9 @@ ENV_FIELDS = {
 
 _LINE_OPTIONS = {
     "trust": "trusted foreign issuers, each with a file of its keys (JWKS or PEM): one ISSUER=FILE per line",
-    "intercept": "base URLs, one per line, that the fixture fake_credits intercepts in process, whatever library "
+    "intercept": "base URLs, one per line, that the fake_credits fixture intercepts in process, whatever library "
     "sends the requests",
-    "env": "variables that the fixture fake_credits_env sets instead of CREDITS_BASE_URL and so on: one "
+    "env": "variables that the fake_credits_env fixture sets instead of CREDITS_BASE_URL and so on: one "
     "NAME=text per line, where text may contain " + ", ".join(f"{{{name}}}" for name in ENV_FIELDS),
 }
 _PLUGIN_ONLY = ("mode", "log", "early_env", "autouse", "env", "schedule")  # and those that begin with "explore"
@@ -224,7 +224,7 @@ def is_enabled(config: pytest.Config, name: str) -> bool:
 
 
 def default_options(config: pytest.Config, settings: Mapping[str, object]) -> dict[str, object]:
-    """Return the configured options of a sandbox, by precedence: command line, ``settings``, ini, environment."""
+    """Return a sandbox's configured options, in order of precedence: command line, ``settings``, ini, environment."""
     if _DEFAULTS_KEY not in config.stash:
         given = {name: each for name, each in config.stash[SETTINGS_KEY].items() if each.source != "default"}
         if mode := given.get("mode"):

@@ -103,7 +103,7 @@ EARLY_VALUES: Mapping[str, Callable[[EarlyEnvironment], str]] = {
     "jwks_url": lambda early: f"{early.base_url}/.well-known/jwks.json",
     "jwt_public_key": EarlyEnvironment.public_key,
 }
-"""The fields of ``fake_credits_env``; ``user_token`` and ``jwt_public_key`` import cryptography, which takes 60 ms."""
+"""The fields of ``fake_credits_env``; computing ``user_token`` or ``jwt_public_key`` imports cryptography (60 ms)."""
 
 
 def _bind_listener() -> socket.socket:

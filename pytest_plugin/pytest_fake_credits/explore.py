@@ -57,7 +57,7 @@ class ExplorePlugin:
         self._is_quiet = False
 
     def sandbox_options(self, options: Mapping[str, object]) -> dict[str, object]:
-        """Return the options for the current run's sandbox, with a short gate timeout while a test is explored."""
+        """Return the current run's sandbox options, with a short gate timeout while a test is being explored."""
         if self._recorder is None:
             return dict(options)
         given: Any = options.get("gate_timeout_s", _GATE_TIMEOUT_S)
@@ -75,7 +75,7 @@ class ExplorePlugin:
         if options is None:
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        codes = [*_codes([getattr(item, "obj", None)])]  # read now, because later it would create an instance
+        codes = [*_codes([getattr(item, "obj", None)])]  # read now, because reading it later would create an instance
         self._test_code.add(codes)
         exploration = self._exploration = Exploration(item.nodeid, options, self._test_code)
         exploration.code = codes[0] if codes else None
@@ -107,7 +107,7 @@ class ExplorePlugin:
         return replace(self._defaults, is_off=True) if options is None and self._settings["explore"].value else options
 
     def _reason_to_skip(self, item: pytest.Item, options: ExploreOptions) -> str:
-        """Return why a test can't be explored, as far as is known before it runs, or an empty string if it might be."""
+        """Return why a test can't be explored, or an empty string if no reason is known before it runs."""
         function: Any = getattr(item, "obj", None)
         if options.is_off:
             return "its marker says explore=False"
@@ -278,7 +278,7 @@ class _ExplorationFailed(Failed):
     """The failure of a test whose exploration has red findings although its last run passed."""
 
 
-# Shown like pytest's own.
+# Shown like pytest's own failures.
 _ExplorationFailed.__module__, _ExplorationFailed.__qualname__ = "builtins", "Failed"
 
 
@@ -287,7 +287,7 @@ def _fail(message: str) -> None:
 
 
 def _raise_findings(exploration: Exploration) -> None:
-    """Fail the test if its exploration has red findings, or was required but not possible."""
+    """Fail the test if its exploration has an error or red findings, or was required but not possible."""
     if exploration.error:
         _fail(f"fake-credits: {exploration.error}")
     if exploration.red:
@@ -338,7 +338,7 @@ def _prepare(item: pytest.Item) -> None:
 
 
 def _forget_finished_fixtures(item: pytest.Item) -> None:
-    """Remove the finalizers that a run's own fixtures, which are finished, left on wider-scoped fixtures."""
+    """Remove the finalizers that the finished fixtures of a run left on wider-scoped fixtures."""
     function: Any = item
     for definitions in function._fixtureinfo.name2fixturedefs.values():
         for definition in definitions:

@@ -63,16 +63,16 @@ class TrackedSandbox:
             self._outer_rules = sandbox.initial_rules  # a reset adds them again, as new objects
 
     def entries(self) -> tuple[JournalEntry, ...]:
-        """Return the exchanges of this test, oldest first."""
+        """Return this test's exchanges, oldest first."""
         count = self.fake.journal.ended_count - self._exchanges_before
         return self.fake.journal.entries()[-count:] if count else ()
 
     def missed_lines(self) -> list[str]:
-        """Return lines that list the requests of this test that were not intercepted."""
+        """Return lines that list which of this test's requests were not intercepted."""
         return self.fake.sandbox.interception_log.lines(self._missed_before)
 
     def interception_hint(self) -> str:
-        """Explain why no request of this test was intercepted; return an empty string if nothing is intercepted."""
+        """Explain why none of this test's requests were intercepted; return an empty string if interception is off."""
         return self.fake.sandbox.interception_log.no_request_hint(self._missed_before)
 
     def set_up_filter(self) -> Callable[[JournalEntry], bool]:
@@ -90,7 +90,7 @@ class TrackedSandbox:
         return lambda entry: entry.request_id in own_ids or entry.request_id in of_fixtures
 
     def problems(self) -> list[SandboxProblem]:
-        """Return the problems of this test, including those before a reset; an inconsistent ledger is reported once."""
+        """Return this test's problems, including those before a reset; an inconsistent ledger is reported once."""
         sandbox = self.fake.sandbox
         found = [*sandbox.problems_at_reset, *sandbox.find_problems()]
         found = [problem for problem in found if not self._is_from_outside(problem)]
@@ -112,8 +112,8 @@ class Factory:
     """A factory of sandboxes for fixtures of any scope: ``with fake_credits_factory(balance=100) as credits``.
 
     The options are those of `FakeCredits`, plus ``live`` and ``intercept``. Ids, seed and mode default to the
-    session's. By default, each sandbox gets a new API key: the configured one is reserved for the fixture
-    ``fake_credits``, because sandboxes can't share a key.
+    session's. By default, each sandbox gets a new API key: the configured one is reserved for the ``fake_credits``
+    fixture, because sandboxes can't share a key.
     """
 
     def __init__(
@@ -156,11 +156,11 @@ class Factory:
         live: bool | None = None,
         **options: Unpack[FakeCreditsKwargs],
     ) -> "Iterator[ExploredCredits]":
-        """Explore the body of a ``for`` loop: yield a new sandbox for each run, which ends when its ``with`` block
-        exits.
+        """Explore the body of a ``for`` loop by yielding a new sandbox for each run.
 
-        ``explore`` takes the same values as in the marker; with ``orders``, concurrent calls are also made in every
-        order. Raises ValueError for an invalid option, and AssertionError after the last run if a finding is red.
+        A run ends when its sandbox's ``with`` block exits. ``explore`` takes the same values as in the marker; with
+        ``orders``, concurrent calls are also made in every order. Raises ValueError for an invalid option, and
+        AssertionError after the last run if a finding is red.
         """
         from fake_credits.explore.loop import ExploredCredits, explore_loop
         from fake_credits.explore.options import ExploreOptions, parse_explore

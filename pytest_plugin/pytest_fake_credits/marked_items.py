@@ -20,7 +20,7 @@ def is_marked_itself(item: pytest.Item, option: str) -> bool:
 
 
 def fail_on_unused_options(item: pytest.Item, *, is_over: bool) -> None:
-    """Fail a test whose function or parameter has a marker, but which has no sandbox to apply it to.
+    """Fail a test that has a marker on its function or a parameter, but no sandbox to apply it to.
 
     Markers on a class or a module may be intended for other tests. ``allow`` also applies to the factory's sandboxes. A
     test that uses pytest's ``request`` may request the fixture while it runs.
@@ -42,7 +42,7 @@ def fail_on_unused_options(item: pytest.Item, *, is_over: bool) -> None:
 
 
 def fail_on_overridden_fixture(item: pytest.Item, options: Mapping[str, object]) -> None:
-    """Fail a marked test if its fixture ``fake_credits`` is overridden by one that ignores the marker."""
+    """Fail a marked test if its ``fake_credits`` fixture is overridden by one that ignores the marker."""
     fixtures: Sequence[str] = getattr(item, "fixturenames", ())
     if "fake_credits" not in fixtures:
         return

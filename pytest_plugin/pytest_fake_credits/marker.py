@@ -12,7 +12,7 @@ from fake_credits.faults.scenarios import as_conditions, parse_rules
 from fake_credits.sandbox_options import OPTION_RULES, OptionError, OptionRule, parse_options, parse_texts
 
 ALLOWABLE_PROBLEMS = ("internal_errors", "unrouted", "unused_rules")
-"""The end-of-call checks that ``allow=`` can turn off."""
+"""The checks, made after a test's call phase, that ``allow=`` can turn off."""
 
 
 def _parse_allow(value: object) -> tuple[str, ...]:
@@ -84,7 +84,7 @@ def as_outer_faults(faults: object) -> tuple[Rule, ...]:
 
 
 def parse_settings(settings: object) -> dict[str, object]:
-    """Return the options of the fixture ``fake_credits_settings``; raise OptionError for an invalid one."""
+    """Return the options from the ``fake_credits_settings`` fixture; raise OptionError for an invalid one."""
     where = "the fixture fake_credits_settings"
     if not isinstance(settings, Mapping):
         raise OptionError(f"{where} must return a mapping of options to values, got {type(settings).__name__}", "")

@@ -41,7 +41,7 @@ class ReportLine(NamedTuple):
 
 
 class ExchangeTable:
-    """The exchanges of a test, oldest first, without the successful ones of its set-up.
+    """A test's exchanges, oldest first, except the successful ones from its set-up.
 
     ``is_set_up`` says whether an exchange belongs to the set-up; ``redact`` removes secrets and control characters.
     """
@@ -190,7 +190,7 @@ def _yes_no(value: object) -> str:
 
 
 def redacted_entry(entry: JournalEntry, redact: Callable[[str], str]) -> JournalEntry:
-    """Return an entry without secrets and control characters; this must precede any shortening."""
+    """Return an entry without secrets or control characters; this must precede any shortening."""
     return structs.replace(entry, **{name: redact(getattr(entry, name)) for name in _TEXT_FIELDS})
 
 

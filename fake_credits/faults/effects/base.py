@@ -55,7 +55,7 @@ _SYNONYMS: Mapping[str, Collection[str]] = {
 
 
 def suggest_name(name: str, allowed: Collection[str], *, prefix: str = ": ") -> str:
-    """Return a hint that suggests the known synonym of an unknown name or, failing that, the most similar name."""
+    """Return a hint that suggests an allowed synonym of an unknown name or, failing that, the most similar name."""
     meant = [meaning for meaning, names in _SYNONYMS.items() if name.lower() in names and meaning in allowed]
     return f"{prefix}did you mean {join_choices(meant)}?" if meant else did_you_mean(name, allowed, prefix=prefix)
 
@@ -69,7 +69,10 @@ class FaultValue:
     _implied: Mapping[str, object] = MappingProxyType({})
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
-        """Raise TypeError for an unknown or missing argument, suggesting the right one and listing all."""
+        """Raise TypeError for an unknown or missing argument.
+
+        The message lists all arguments, and suggests a similar name for an unknown one.
+        """
         specs = getattr(cls, "__dataclass_fields__", {})
         problem = ""
         for name in [*specs][len(args) :]:
@@ -126,7 +129,7 @@ def explicit_fields(value: FaultValue) -> dict[str, Any]:
 
 
 def default_of(field: "Field[Any]") -> Any:
-    """Return the default of a dataclass field, or MISSING."""
+    """Return the default of a dataclass field, or MISSING if it has none."""
     return field.default if field.default_factory is MISSING else field.default_factory()
 
 
@@ -146,7 +149,7 @@ class FaultContext(Protocol):
     """
 
     def random(self) -> float:
-        """Return the next random number in [0, 1), keyed by seed, rule, operation and user."""
+        """Return this rule's next random number in [0, 1) for this call."""
         ...
 
     async def sleep(self, ms: float) -> None:
@@ -162,7 +165,7 @@ class FaultContext(Protocol):
         """Respond with a status, a body and its media type."""
 
     def edit_body(self, edit: Callable[[dict[str, Any]], None]) -> None:
-        """Edit the body of a successful response, whose members have the contract's names."""
+        """Edit a successful response's body, in which members have the contract's names."""
 
     def field_name(self, default_name: str) -> str:
         """Return a member's name in the contract."""
@@ -177,7 +180,7 @@ class FaultContext(Protocol):
         ...
 
     def set_delivery(self, delivery: Delivery) -> None:
-        """Set how the response is sent; before the operation, this replaces the response."""
+        """Set how the response is sent; before the operation, this replaces the operation."""
 
     def read_stale(self, *, by_ms: int, by_writes: int) -> None:
         """Read balance and history without the user's newest writes."""
@@ -224,7 +227,8 @@ class Effect(FaultValue):
     def effect_for(self, pass_times_ms: deque[int], now_ms: int) -> "Effect | None":
         """Return the effect on a call for which the rule would fire, or None to let the call pass.
 
-        ``pass_times_ms`` are the times of the calls that the rule has let pass; with ``per="user"``, only the user's.
+        ``pass_times_ms`` are the times of the calls that the rule has let pass; with ``per="user"``, only those of the
+        call's user.
         """
         return self
 
@@ -267,7 +271,7 @@ def check_text(field: str, value: object, min_chars: int, max_chars: int) -> Non
 
 
 def check_choice(field: str, value: object, choices: Collection[str], *, of: str = "") -> None:
-    """Raise FaultError unless a value is one of the choices; ``of`` is added to the message, such as " for reset"."""
+    """Raise FaultError unless a value is one of the choices; ``of``, such as " for reset", is part of the message."""
     if not isinstance(value, str) or value not in choices:
         hint = suggest_name(value, choices, prefix="; ") if isinstance(value, str) else ""
         raise invalid_value(field, value, f"it must be {join_choices(choices)}{of}{hint}")

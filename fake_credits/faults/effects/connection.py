@@ -84,7 +84,7 @@ class Truncate(Effect):
 
 @dataclass(frozen=True, repr=False)
 class Drip(Effect):
-    """Send the head immediately and the body in several ``chunks``, evenly over ``over_ms`` milliseconds."""
+    """Send the head immediately and the body in several ``chunks``, spread evenly over ``over_ms`` milliseconds."""
 
     reveals = "a timeout that restarts with each chunk"
     phases = ("after",)

@@ -24,8 +24,8 @@ _MAX_DELAY_MS = 86_400_000
 class StaleRead(Effect):
     """Show balance and history as of a moment in the past, like a lagging replica.
 
-    Hides the user's writes of the last ``by_ms`` milliseconds, or the last ``by_writes``; never the user itself, nor
-    anything written before the rule was added.
+    Hides the user's writes from the last ``by_ms`` milliseconds, or the last ``by_writes`` writes, but never the user
+    itself, nor anything written before the rule was added.
     """
 
     reveals = "reliance on reading its own writes"

@@ -41,7 +41,7 @@ _DEFAULT_CODES: Mapping[int, str] = {
 
 @dataclass(frozen=True, repr=False)
 class Status(Effect):
-    """Respond with a ``status`` and the contract's error body. In the phase ``after``, a write remains committed.
+    """Respond with a ``status`` and the contract's error body. In the ``after`` phase, a write remains committed.
 
     ``code`` defaults to the status's usual code; any other is allowed, even one that the API does not have.
     ``retry_after_s`` adds Retry-After in ``retry_after_form``: ``seconds``, ``date``, ``garbage`` or ``absent``, by
@@ -100,7 +100,7 @@ class RateLimit(Effect):
         check_number("window_s", self.window_s, 0.001, _SECONDS_PER_DAY)
 
     def effect_for(self, pass_times_ms: deque[int], now_ms: int) -> Effect | None:
-        """Return an effect that rejects the call if the window is full, or None."""
+        """Return an effect that rejects the call if the window is full, otherwise None."""
         window_ms = round(self.window_s * 1000)
         oldest_ms = pass_times_ms[0] if pass_times_ms else now_ms
         remaining_ms = oldest_ms + window_ms - now_ms
@@ -167,8 +167,8 @@ _MAX_CLOCK_SKEW_S = 7 * 86_400  # longer than the lifetime of any provider's tok
 class Unauthorized(Effect):
     """Respond with 401 to a valid credential.
 
-    ``kind``: ``revoked`` rejects an API key as revoked, ``rotated`` rejects a token whose key is no longer published,
-    and ``clock_skew`` verifies a token against a clock that is ``clock_skew_s`` seconds fast. The default is
+    ``kind``: ``revoked`` rejects an API key as revoked, ``rotated`` rejects a token as if its key were no longer
+    published, and ``clock_skew`` verifies a token against a clock that is ``clock_skew_s`` seconds fast. The default is
     ``clock_skew`` if ``clock_skew_s`` is set, otherwise ``revoked``.
     """
 
