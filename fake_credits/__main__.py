@@ -1,6 +1,7 @@
 """The entry point of the command line: ``fake-credits`` and ``python -m fake_credits``.
 
-Importing it installs the Ctrl-C handler, because the script that pip installs does some work before it calls `main`.
+Importing this module installs the Ctrl-C handler, because the script that pip installs does some work before it calls
+`main`.
 """
 
 import gc

@@ -1,4 +1,4 @@
-"""Checks of the arguments that Python callers pass: keywords, numbers, base URLs, ids, credentials and timeouts."""
+"""Checks for arguments passed by Python callers: keywords, numbers, base URLs, ids, credentials and timeouts."""
 
 import math
 import sys
@@ -133,11 +133,11 @@ def quote_id(argument: str, value: str) -> str:
 
 @lru_cache(maxsize=1024)
 def cached_quote_id(argument: str, value: str) -> str:
-    """Return an id as one percent-encoded path segment, for a value that is hashable.
+    """Return an id as one percent-encoded path segment; the value must be hashable.
 
-    Raises ValueError for an empty id, ``.`` and ``..``, which would select another operation, because URL libraries
-    resolve even ``%2E%2E``. Also raises it for lone surrogates, which can't be sent. All other rules are checked by the
-    server (docs, "Contract", row 24).
+    Raises ValueError for lone surrogates, which can't be sent, and for an empty id, ``.`` and ``..``, which would
+    select another operation: URL libraries resolve even ``%2E%2E``. All other rules are checked by the server (docs,
+    "Contract", row 24).
     """
     if not require_str(argument, value) or value in _DOT_SEGMENTS:
         raise ValueError(f"{argument} must not be {value!r}: as a path segment it would select another operation")

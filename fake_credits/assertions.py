@@ -29,8 +29,8 @@ class JournalAssertions(Journal):
     The methods select calls by operation, ``reads`` or ``writes`` (by default, any call), and by `Criteria` passed as
     keyword arguments, which must all match. A criterion that no call could match raises ValueError or TypeError.
     ``api_key`` never appears in messages. ``kept_headers`` are the names of the request headers that entries record.
-    ``interception_log`` records the requests that missed the intercepted base URLs, and ``contract`` defines the
-    possible response statuses. ``rule_history`` records the rules declared so far.
+    ``interception_log`` records the requests that matched none of the intercepted base URLs, and ``contract`` defines
+    the possible response statuses. ``rule_history`` records the rules declared so far.
     """
 
     def __init__(
@@ -304,7 +304,7 @@ class RuleHistory:
             del self._answers_by_rule[next(iter(self._answers_by_rule))]
 
     def check_call(self, call: Call, entries: Callable[[], Iterable[JournalEntry]]) -> None:
-        """Raise ValueError if the call requires a status, code, cause or rule that no entry has or could have."""
+        """Raise ValueError if ``call`` requires a status, code, cause or rule that no entry has or could have."""
         selector = next((str(each.expected) for each in call.criteria if each.name == "operation"), "*")
         for criterion in call.criteria:
             allowed = self._possible_values(criterion.name, OPERATIONS_BY_NAME[selector])

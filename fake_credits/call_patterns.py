@@ -45,7 +45,7 @@ _POSSIBLE_VALUES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "duration_us": (lambda duration_us: duration_us >= 0, "0 or more"),
 }
-"""For each restricted field, a check of whether a value is possible, and the description of the rule in messages."""
+"""For each restricted field, a function that checks a value, and the rule as described in messages."""
 
 _OPERATIONS_BY_FIELD = {
     "delta": frozenset({Operation.CREATE_TRANSACTION}),
@@ -54,7 +54,7 @@ _OPERATIONS_BY_FIELD = {
     "committed": WRITE_OPERATIONS,
     "user": ALL_OPERATIONS - {Operation.LIST_USERS},
 }
-"""For each of these fields, the operations whose entries can have it; in other entries it is empty or false."""
+"""For each of these fields, the operations whose entries can have a value for it; in others, it is empty or false."""
 
 _FIELD_TYPES = {field.name: field.type for field in structs.fields(JournalEntry)}
 
@@ -204,7 +204,7 @@ class JournalSnapshot(msgspec.Struct, frozen=True):
     """The journal at the time of an assertion.
 
     ``dropped`` is the number of older exchanges that are no longer kept, ``in_flight`` the number still in progress.
-    ``api_key`` is masked in messages. ``interception_log`` has the requests that were not intercepted.
+    ``api_key`` is masked in messages. ``interception_log`` lists the requests that were not intercepted.
     """
 
     entries: tuple[JournalEntry, ...]
@@ -247,7 +247,7 @@ class JournalSnapshot(msgspec.Struct, frozen=True):
 
 
 def pluralize(number: int, noun: str) -> str:
-    """Return a number and its noun, in the singular or plural."""
+    """Return a number followed by a noun in the singular or plural."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

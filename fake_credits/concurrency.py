@@ -1,4 +1,4 @@
-"""Helpers that wait across threads and event loops, and that reject objects inherited by a forked child."""
+"""Helpers that wait across threads and event loops, and that reject the use of objects inherited by a forked child."""
 
 import asyncio
 import contextlib
@@ -52,7 +52,7 @@ class CrossThreadEvent:
         self._set_loop_event(self._event)
 
     async def wait(self, timeout_s: float | None) -> bool:
-        """Wait until the event is set, at most ``timeout_s`` seconds (None: no timeout); return whether it was set.
+        """Wait until the event is set, for at most ``timeout_s`` seconds (None: no timeout); return whether it was set.
 
         Only one task may wait at a time.
         """
@@ -84,9 +84,9 @@ class CrossThreadEvent:
 
 
 def wait_event(event: threading.Event, timeout_s: float | None) -> bool:
-    """Block this thread, and return whether the event was set within ``timeout_s`` (None: no timeout).
+    """Block this thread until the event is set or ``timeout_s`` seconds have passed; return whether it was set.
 
-    Time spent at a debugger prompt does not count.
+    None means no timeout. Time spent at a debugger prompt does not count.
     """
     remaining_s = math.inf if timeout_s is None else timeout_s
     while remaining_s > 0 and not event.is_set():

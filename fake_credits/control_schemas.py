@@ -22,7 +22,7 @@ _TimeText = Annotated[str, Meta(max_length=_MAX_TIME_CHARS)]
 
 
 class NoMembers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An empty body or query; the base class of bodies and queries with members."""
+    """An empty body or query; the base class of the other body and query classes."""
 
 
 class MakeSandboxBody(NoMembers, frozen=True):
@@ -69,14 +69,14 @@ class AddTransactionsBody(NoMembers, frozen=True):
 
 
 class Binding(NoMembers, frozen=True):
-    """A user of a foreign issuer; the user's tokens select a sandbox."""
+    """A user of a foreign issuer, to be bound to a sandbox, which the user's tokens then select."""
 
     issuer: _NonEmptyText
     user_id: _NonEmptyText
 
 
 class MintTokenBody(NoMembers, frozen=True):
-    """The user and the contents of a token to mint; ``bad`` names a defect for which the API must reject it."""
+    """The user and the contents of a token to mint; ``bad`` names a defect for which the API must reject the token."""
 
     user_id: _NonEmptyText | None = None
     bad: _NonEmptyText | None = None
@@ -86,7 +86,7 @@ class MintTokenBody(NoMembers, frozen=True):
 
 
 class JournalQuery(NoMembers, frozen=True):
-    """The criteria that exchanges must meet; with ``after``, their ordinals must be higher than that."""
+    """The criteria that exchanges must meet; with ``after``, only exchanges with a higher ordinal match."""
 
     operation: _NonEmptyText | None = None
     user: _NonEmptyText | None = None
@@ -171,7 +171,7 @@ class SandboxState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ResetReport(SandboxState, frozen=True, kw_only=True):
-    """The state of a sandbox after a reset, and the problems from before it, which should fail a test."""
+    """The state of a sandbox after a reset, and the problems found before it, which should fail a test."""
 
     problems: tuple[str, ...]
 
@@ -225,7 +225,7 @@ class TransactionList(msgspec.Struct, frozen=True):
 
 
 class MintedToken(msgspec.Struct, frozen=True):
-    """A token and the user that it is for."""
+    """A token, and the user it was minted for."""
 
     user_id: str
     token: str

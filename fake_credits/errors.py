@@ -159,7 +159,7 @@ class AmbiguousCredentials(ApiError):
 
 
 class MissingCredentials(ApiError):
-    """The request has no credential."""
+    """The request has no credentials."""
 
     code, default_status, cause = "missing_credentials", 401, "auth"
 
@@ -337,7 +337,7 @@ CONTROL_ERRORS: Mapping[str, tuple[int, str]] = {
     "control_token_required": (401, "The header `X-Fake-Credits-Control` is missing, or its token is wrong."),
     "origin_not_allowed": (403, "The request comes from a page on another origin."),
     "route_not_found": (404, "The path does not exist."),
-    "sandbox_not_found": (404, "No sandbox has this name, or it is closed."),
+    "sandbox_not_found": (404, "There is no open sandbox with this name."),
     "user_not_found": (404, "The sandbox has no such user."),
     "rule_not_found": (404, "The sandbox has no rule with this name."),
     "gate_not_found": (404, "The sandbox has no gate with this name."),

@@ -70,7 +70,7 @@ class FakeCredits(SandboxUsers, Invariants):
         self._mode = mode
         super().__init__(self._shared.new_sandbox(self._build_options(options)))
         self._driver = InProcessDriver(self._shared.app(self.sandbox.contract), self.sandbox)
-        self._lock = threading.RLock()  # several threads of a test may request the server or the clients
+        self._lock = threading.RLock()  # several of a test's threads may request the server or the clients
         self._server: LiveServer | None = None
         self._transports: tuple[Transport, AsyncTransport] | None = None
         self._interceptions: list[Interception] = []
@@ -101,8 +101,8 @@ class FakeCredits(SandboxUsers, Invariants):
         """Return the URL of the live server, starting it on first use.
 
         From then on, requests from any process reach this sandbox if they carry its API key, one of its tokens, a
-        credential that selects no sandbox, or no credential. Raises RuntimeError if this object was closed before it
-        was ever attached to the server.
+        credential that selects no sandbox, or no credentials at all. Raises RuntimeError if this object was closed
+        before it was ever attached to the server.
         """
         return self._attach_to_server().base_url
 
@@ -142,7 +142,7 @@ class FakeCredits(SandboxUsers, Invariants):
 
     @property
     def is_served(self) -> bool:
-        """Return whether the live server answers this sandbox's requests."""
+        """Return whether this sandbox is attached to the live server."""
         return self._server is not None and not self.sandbox.is_closed
 
     @property
@@ -168,10 +168,10 @@ class FakeCredits(SandboxUsers, Invariants):
     def intercept(self, *base_urls: str) -> Interception:
         """Intercept this process's requests to base URLs, via any supported library, until the ``with`` block exits.
 
-        Interception starts immediately, and ends at the latest when this object is closed. If several sandboxes
-        intercept a URL, the most recent one handles the request. A request to the same host that looks like an
-        operation, but is not under any of the base URLs, raises the library's connection error; other requests are sent
-        to the network.
+        Interception starts immediately, and ends no later than when this object is closed. If several sandboxes
+        intercept a URL, the one that did so most recently handles the request. A request to the same host that looks
+        like an operation, but is not under any of the base URLs, raises the library's connection error; other requests
+        are sent to the network.
 
         Raises TypeError or ValueError if a base URL is invalid or none is passed, and RuntimeError if this object is
         closed or a library can't be intercepted.
@@ -203,7 +203,7 @@ class FakeCredits(SandboxUsers, Invariants):
         return AsyncServerClient(self._client_url, self.api_key, contract=self.sandbox.contract, transport=transport)
 
     def user_client(self, user_id: str | None = None) -> UserClient:
-        """Return a `UserClient` for a user, by default the default user; it replaces expired tokens."""
+        """Return a `UserClient` for a user, by default the default user; the client replaces expired tokens."""
         token = RefreshingToken(self.sandbox, self._user_id_or_default(user_id))
         transport, contract = self._client_transports()[0], self.sandbox.contract
         return UserClient(self._client_url, self.application_id, token, contract=contract, transport=transport)
@@ -299,7 +299,7 @@ class FakeCredits(SandboxUsers, Invariants):
     def settle(self) -> int:
         """Run all scheduled actions, moving the clock as far as needed, and return how many ran.
 
-        Scheduled actions are late writes, and delayed calls whose clients have timed out.
+        Scheduled actions are late writes and those delayed calls whose clients have timed out.
         """
         return self.clock.run_pending()
 
@@ -337,7 +337,7 @@ class FakeCredits(SandboxUsers, Invariants):
         return [problem.text for problem in self.sandbox.find_problems()]
 
     def close(self) -> list[str]:
-        """Detach from the live server and reject further calls; report the calls still in progress after a second.
+        """Detach from the live server, reject further calls, and report any calls still in progress after a second.
 
         Closing it again does nothing. Closing it in a forked child does nothing either, because the sandbox belongs to
         the parent.

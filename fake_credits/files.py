@@ -1,4 +1,4 @@
-"""Atomic file writes: readers see the complete file or none, and a failure leaves nothing behind."""
+"""Atomic file writes: readers never see a partial file, and a failure leaves nothing behind."""
 
 import contextlib
 import os

@@ -71,8 +71,8 @@ class Response(msgspec.Struct):
     """An HTTP response, possibly incomplete.
 
     On the server, ``headers`` excludes those that every response has. On a client, it has all of them, ``status`` is 0
-    if no head arrived, and ``outcome`` says how the response ended. ``content_length`` is the length of the body that
-    the response to a HEAD request omits.
+    if no head arrived, and ``outcome`` says how the response ended. In a response to a HEAD request, ``content_length``
+    is the length of the omitted body.
     """
 
     status: int
@@ -149,14 +149,14 @@ class Connection(Protocol):
         ...
 
     def call_later(self, ms: float, callback: Callable[[], object]) -> None:
-        """Call a function after a delay; a connection may instead rely on the next request to do this."""
+        """Call a function after ``ms`` milliseconds; a connection may leave this to the next request instead."""
         ...
 
 
 def http_scope(
     request: Request, *, scheme: str | None, server: tuple[str, int | None] | None, client: tuple[str, int] | None
 ) -> AsgiMessage:
-    """Return the ASGI scope of a request to one of the fake's own paths."""
+    """Return the ASGI scope for a request to one of the fake's own paths."""
     path, _, query = request.target.partition(b"?")
     return {
         "type": "http",

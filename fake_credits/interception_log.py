@@ -9,7 +9,7 @@ _MAX_LISTED_REQUESTS = 5
 
 
 class MissedRequest(msgspec.Struct, frozen=True):
-    """A request to an intercepted host that was not intercepted.
+    """A request that was sent to an intercepted host, but was not intercepted.
 
     ``url`` omits the query, which may contain secrets. ``error`` is the message of the connection error that the
     request raised, or empty if the request was sent to the network.
@@ -24,7 +24,7 @@ class MissedRequest(msgspec.Struct, frozen=True):
 
 
 class InterceptionLog:
-    """The base URLs that a sandbox currently intercepts, and the last 100 requests that missed them."""
+    """The base URLs that a sandbox currently intercepts, and the last 100 requests that matched none of them."""
 
     def __init__(self) -> None:
         self.base_urls: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ class InterceptionLog:
         return f"<InterceptionLog of {', '.join(self.base_urls) or 'no base URL'}: {self.total} requests missed>"
 
     def add(self, missed: MissedRequest) -> None:
-        """Add a request that missed the base URLs."""
+        """Add a request that matched none of the base URLs."""
         self._missed.append(missed)
         self.total += 1
 
@@ -49,7 +49,7 @@ class InterceptionLog:
         return list(self._missed)[-count:] if count else []
 
     def lines(self, after: int = 0) -> list[str]:
-        """Return report lines for the last five distinct requests that missed the base URLs."""
+        """Return report lines for the last five distinct requests that matched none of the base URLs."""
         counts: dict[MissedRequest, int] = {}
         for request in self.missed(after):
             counts[request] = counts.pop(request, 0) + 1

@@ -42,7 +42,7 @@ class Invariants:
     def always(self, check: Callable[[], object]) -> None:
         """Call a function after each commit; the test fails if it returns False or raises AssertionError.
 
-        It runs in the thread of the call that committed, and must not call the API.
+        The function runs in the thread of the call that committed, and must not call the API.
         """
         self.sandbox.fork_guard.check()
 
@@ -53,7 +53,7 @@ class Invariants:
         self.sandbox.journal.watch(on_entry)
 
     def eventually(self, check: Callable[[], object]) -> None:
-        """Call a function at the end of the test, after all scheduled writes; it can fail the test as with `always`."""
+        """Call a function at the end of the test, after all scheduled writes; it can fail the test, as in `always`."""
         self.sandbox.fork_guard.check()
 
         def check_finally() -> None:

@@ -34,12 +34,13 @@ _CANONICAL_FIELDS = ("phase", "rule", "status", "code", "delta", "reason", "comm
 
 
 class JournalEntry(RecordedExchange, frozen=True, gc=False):
-    """An exchange as recorded in the journal. Empty strings and None mean that the exchange did not get that far.
+    """An exchange as recorded in the journal. Fields that it did not get far enough to set are empty or None.
 
     ``committed`` means that the ledger changed. ``delivered`` means that the client was still connected just before the
-    first byte of the response; later disconnects are not detected. ``delta`` and ``reason`` come from the request body,
-    even if the call was rejected before the body was checked. ``transaction`` is the committed transaction, ``rule``
-    names the faults that fired, and ``phase`` their phases. ``duration_us`` is the server's wall time in microseconds.
+    first byte of the response was sent; later disconnects are not detected. ``delta`` and ``reason`` come from the
+    request body, even if the call was rejected before the body was checked. ``transaction`` is the committed
+    transaction, ``rule`` names the faults that fired, and ``phase`` their phases. ``duration_us`` is the server's wall
+    time in microseconds.
     """
 
     client: ClientKind = "none"
@@ -119,7 +120,7 @@ class Journal:
         self._notify(self.on_write, entry)
 
     def replace(self, entry: JournalEntry) -> None:
-        """Replace the entry with the same request id, because its exchange took effect after it was journalled.
+        """Replace the entry with the same request id, because its exchange took effect after being journalled.
 
         An entry that has been dropped or cleared is not restored. Calls ``on_replace`` and the watchers either way.
         """
@@ -204,8 +205,8 @@ _MAX_HEADER_NAMES = 32
 class JournalHeaders:
     """The names of the request headers that a journal keeps.
 
-    Raises TypeError if ``names`` is a string. Raises ValueError for more than 32 names, an invalid name (RFC
-    9110, section 5.6.2, at most 64 characters), or a header that carries a credential in HTTP or under the contract.
+    Raises TypeError if ``names`` is a string. Raises ValueError for more than 32 names, an invalid name (RFC 9110,
+    section 5.6.2, at most 64 characters), or a header that carries credentials in HTTP or under the contract.
     """
 
     def __init__(self, names: Sequence[str], contract: Contract) -> None:

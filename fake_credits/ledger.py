@@ -1,8 +1,8 @@
 """The ledger: users, transactions and balances.
 
-Each call succeeds completely or changes nothing. The caller holds the sandbox's lock and passes the time. Histories are
-stored in columns: even a user with a million transactions takes only four arrays, which the garbage collector does not
-traverse.
+Each call succeeds completely or changes nothing. The caller must hold the sandbox's lock, and supplies the current time
+as an argument. Histories are stored in columns: even a user with a million transactions takes only four arrays, which
+the garbage collector does not traverse.
 """
 
 from array import array

@@ -52,7 +52,7 @@ class Sandbox:
     """One isolated Credits API: ledger, clock, journal, credentials and seed, behind one lock.
 
     Its methods acquire the lock; code that calls the ledger must hold it. A server's sandboxes share their ``keys``.
-    Raises ValueError for a balance out of bounds, a key file without keys, or a world that does not fit the contract.
+    Raises ValueError for an out-of-bounds balance, a key file without keys, or a world that breaks the contract.
     """
 
     _cursor_key: bytes | None
@@ -106,7 +106,7 @@ class Sandbox:
         return self._cursor_key
 
     def check_open(self) -> None:
-        """Raise RuntimeError if the sandbox is closed or this is a forked child, as changes would have no effect."""
+        """Raise RuntimeError in a forked child or if the sandbox is closed, because changes would have no effect."""
         self.fork_guard.check()
         if self.is_closed:
             raise RuntimeError(f"sandbox {self.name} is closed (its test is over)")
@@ -129,7 +129,7 @@ class Sandbox:
             return problems
 
     def close_gates(self) -> None:
-        """Close every gate, which resumes the exchanges that it holds."""
+        """Close every gate and resume the exchanges held there."""
         for gate in list(self.gates.values()):
             gate.close()
 
@@ -179,7 +179,7 @@ class Sandbox:
             self._refuses_connection_faults = True
 
     def _remove_gate_rules(self, gate: Gate) -> None:
-        """Remove the rules of an open gate, so that the next gate with its name holds only its own calls."""
+        """Remove the rules of an open gate, so that they don't hold calls at the next gate with the same name."""
         with self.lock:
             for active in self.faults:
                 if isinstance(active.rule.effect, HoldAtGate) and active.rule.effect.name == gate.name:
@@ -225,7 +225,7 @@ class Sandbox:
             return world.load_into(self.ledger, self.options.application_id, self.clock.now_ms())
 
     def set_balance(self, user_id: str, balance: int | None = None, *, application_id: str = "") -> Account:
-        """Create a user if needed; if ``balance`` is not None, add the one grant or consumption that leads to it.
+        """Create a user if needed and, unless ``balance`` is None, bring the user to that balance in one transaction.
 
         Raises ValueError for an id or a balance that the contract does not allow.
         """
@@ -263,7 +263,7 @@ class Sandbox:
             return self.ledger.accounts(application_id or self.options.application_id)
 
     def delete_user(self, user_id: str, *, application_id: str = "") -> Account:
-        """Delete a user with all transactions, and return the account; raise UserNotFound for an unknown user."""
+        """Delete a user and all their transactions, and return the account; raise UserNotFound for an unknown user."""
         self.check_open()
         with self.lock:
             self.clock.run_due()
@@ -313,7 +313,7 @@ class Sandbox:
         return hmac.compare_digest(value.encode(errors="surrogatepass"), self._raw_api_key)
 
     def _other_kind_hint(self, problem: str, header: CredentialHeader) -> str:
-        """Return a hint for an API key sent as a token, or vice versa, if the contract sends them differently."""
+        """Return a hint for an API key sent as a token, or vice versa, if the contract treats these differently."""
         is_same = self.contract.api_key == self.contract.user_token
         return "" if is_same else f": {problem}, so send it as {header_example(header)}"
 
@@ -333,7 +333,7 @@ class Sandbox:
         return verified
 
     def token(self, user_id: str, options: MintOptions | None = None) -> str:
-        """Mint a user's token, good or bad; raise ValueError or TypeError for invalid options."""
+        """Mint a token for a user, valid or invalid; raise ValueError or TypeError for invalid options."""
         self.fork_guard.check()  # the server would not know a key created in a forked child
         options = options or MintOptions()
         check_id("user", user_id, self.contract)
@@ -358,7 +358,7 @@ class Sandbox:
         self._verifier = Verifier(self.issuers, self.contract) if self._trusted_issuers else None
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
-        """Return the public keys of this sandbox's tokens as a JWK Set (RFC 7517)."""
+        """Return the public keys that verify this sandbox's tokens, as a JWK Set (RFC 7517)."""
         return self.keys.jwks((self.minter.provider.algorithm,))
 
     def add_bug(self, bug: BaseException) -> None:

@@ -14,7 +14,7 @@ ProblemKind = Literal["calls", "internal_errors", "ledger", "unrouted", "unused_
 
 
 class SandboxProblem(msgspec.Struct, frozen=True, eq=False):
-    """A problem that should fail an otherwise passing test; ``source`` is its exception or its rule, if any."""
+    """A problem that should fail an otherwise passing test; ``source`` is the exception or rule behind it, if any."""
 
     kind: ProblemKind
     text: str

@@ -1,4 +1,4 @@
-"""The options that a sandbox starts with, and checks on ids, balances, API keys and tokens."""
+"""A sandbox's initial options, and the validation of ids, balances, API keys and tokens."""
 
 import json
 import re
@@ -227,8 +227,8 @@ class SandboxOptions:
     is frozen. If ``api_key`` is empty, a new key is generated. ``auth_provider`` is the provider whose tokens are
     imitated. ``issuer`` is the ``iss`` of tokens, by default the provider's; ``"server"`` is the live server's URL.
     ``trust`` maps URLs of foreign issuers to files with their keys (JWKS or PEM), in addition to the contract's
-    issuers. ``keep_headers`` are request headers to journal in addition to ``idempotency-key`` and ``traceparent``, but
-    never credentials.
+    issuers. ``keep_headers`` are request headers to journal in addition to ``idempotency-key`` and ``traceparent``;
+    headers that carry credentials are rejected.
 
     ``faults`` are the initial rules, and ``latency`` is the default delay (see the docs, "Faults"). In process,
     ``delays`` are ``"virtual"`` (they move the sandbox's clock) or ``"real"`` (they take real time). ``gate_timeout_s``

@@ -1,4 +1,4 @@
-"""The methods of `FakeCredits` that read and change users without an API call, and the tokens of its user clients."""
+"""The methods of `FakeCredits` that read and change users without an API call, and the tokens for its user clients."""
 
 from collections.abc import Iterable
 
@@ -31,8 +31,8 @@ class SandboxUsers:
     def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> User:
         """Create a user if needed and return the user, without an API call.
 
-        If ``balance`` is not None, one grant or consumption that leads to it is added. Raises ValueError or TypeError
-        for an invalid id or balance.
+        If ``balance`` is not None, one grant or consumption is added to bring the user to that balance. Raises
+        ValueError or TypeError for an invalid id or balance.
         """
         account = self.sandbox.set_balance(
             user_id, balance, application_id=self._application_id_or_default(application_id)

@@ -14,7 +14,7 @@ _MAX_CACHED_TOKEN_CHARS = 1024
 
 
 class SandboxRegistry:
-    """The sandboxes of a server, selected by the credential of a request.
+    """The sandboxes of a server, selected by a request's credential.
 
     See the docs, "Shared servers", for which requests reach which sandbox.
     """

@@ -27,10 +27,10 @@ def parse_json(
     parse_float: Callable[[str], object] | None = None,
     max_depth: int | None = None,
 ) -> object:
-    """Return the value of a UTF-8 JSON document; ``parse_int`` and ``parse_float`` convert numbers from strings.
+    """Return the value of a UTF-8 JSON document; ``parse_int`` and ``parse_float`` convert strings to numbers.
 
-    Raises JsonError for invalid JSON, NaN and infinity, a lone surrogate, a duplicate member (`DuplicateMember`), and
-    objects and arrays that are nested more than ``max_depth`` levels deep.
+    Raises JsonError for invalid JSON, NaN or infinity, a lone surrogate, a duplicate member (`DuplicateMember`), or
+    objects and arrays nested more than ``max_depth`` levels deep.
     """
     if not data:
         raise JsonError(f"{name} is empty: a JSON object is required")

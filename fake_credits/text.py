@@ -21,7 +21,7 @@ def redact(text: str, api_key: str) -> str:
 def mask_query(target: bytes, shown: Collection[str] = ()) -> bytes:
     """Return a request's target, replacing the values of query parameters whose names suggest a secret.
 
-    The parameters named in ``shown`` are kept.
+    The values of parameters named in ``shown`` are kept.
     """
     path, question_mark, query = target.partition(b"?")
     if b"=" not in query:
@@ -68,7 +68,7 @@ def short_repr(value: object, max_chars: int = 80) -> str:
 
 
 def align_columns(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return the lines of a table whose columns are as wide as their widest cell."""
+    """Return rows as the lines of a table, each column as wide as its widest cell."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

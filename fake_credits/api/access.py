@@ -16,8 +16,8 @@ class HostPolicy:
     """The allow-list for Host headers.
 
     ``is_exposed`` means that the server is bound to a non-loopback address. The API and the health checks then accept
-    any Host, because Docker Compose and Kubernetes assign host names, and credentials protect the data. The control
-    plane still requires an allowed name; otherwise a web page could reach it through DNS rebinding.
+    any Host: Docker Compose and Kubernetes choose the host names, and the data is protected by credentials anyway. The
+    control plane still requires an allowed name; otherwise a web page could reach it through DNS rebinding.
     """
 
     def __init__(self, allowed: tuple[str, ...] = (), *, is_exposed: bool = False) -> None:

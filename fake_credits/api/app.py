@@ -41,7 +41,7 @@ class WaitingConnection(Protocol):
 def create_app(contract: Contract, sandboxes: SandboxRegistry | None = None) -> "CreditsApplication":
     """Return the API for one contract as an ASGI application, for any ASGI server.
 
-    Its requests go to ``sandboxes``, which from now on reject faults that ASGI can't produce. Only the in-process
+    Requests go to ``sandboxes``, which from then on reject faults that ASGI can't produce. Only the in-process
     transport passes None as ``sandboxes``. Raises FaultError if a sandbox already has such a fault.
     """
     if sandboxes is not None:
@@ -52,9 +52,9 @@ def create_app(contract: Contract, sandboxes: SandboxRegistry | None = None) -> 
 class CreditsApplication(Starlette):
     """The application for one contract, with a route table for API paths and Starlette's router for all others.
 
-    API paths bypass Starlette's router, because it normalises paths and tries one regular expression per route. There
-    is no middleware, because Starlette's default middleware responds to errors in plain text. ``control`` is the
-    control plane of a live server.
+    API paths bypass Starlette's router, because it normalises paths and tries one regular expression per route.
+    Starlette's default middleware is left out, because it responds to errors in plain text. ``control`` is the control
+    plane of a live server.
     """
 
     def __init__(self, contract: Contract, sandboxes: SandboxRegistry | None, control: ASGIApp | None = None) -> None:
@@ -218,7 +218,7 @@ class AsgiConnection:
         raise MalformedRequest("the client disconnected before the body was complete")
 
     async def _sleep(self, seconds: float) -> None:
-        """Sleep for the whole time, even if the client disconnects; a disconnect is only noted."""
+        """Sleep for the full time even if the client disconnects; only note the disconnect."""
         end_s = anyio.current_time() + seconds
         with anyio.CancelScope(deadline=end_s):
             while self._is_connected:

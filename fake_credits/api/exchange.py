@@ -24,7 +24,7 @@ from fake_credits.text import mask_query, truncate_with_hash
 from fake_credits.tokens.credentials import Credential, CredentialReader
 
 _PATHS_OF_NO_CLIENT = (b"/favicon.ico", b"/_fake", b"/.well-known")
-"""Paths that only browsers and tools request; an unrouted one is no sign that a client's base URL is wrong."""
+"""Paths requested only by browsers and tools; a request for one doesn't suggest that a client's base URL is wrong."""
 _NO_ROUTE = RouteMatch(cast("Operation", ""), "", "")
 _MAX_JOURNALED_CHARS = 1000
 """Longer ids and messages are truncated, because a path can be 64 KiB long and the journal keeps 10,000 entries."""
@@ -45,8 +45,8 @@ class FaultOverrides(msgspec.Struct):
     """The changes that a fault makes to an operation.
 
     A stale read does not see the transactions from the last ``stale_by_ms`` milliseconds, or the last
-    ``stale_by_writes`` transactions. It always sees those that existed when the rule was added; ``history_lengths`` has
-    their number by application and user. A ``dry_run`` checks a write without applying it.
+    ``stale_by_writes`` transactions. It always sees those that existed when the rule was added; ``history_lengths``
+    gives their number by application and user. A ``dry_run`` checks a write without applying it.
     """
 
     stale_by_ms: int = 0
@@ -106,7 +106,7 @@ class Exchange(msgspec.Struct, eq=False):
     def begin(
         cls, runtime: ContractRuntime, sandbox: Sandbox, credential: Credential | ApiError, request: Request
     ) -> Self:
-        """Return the exchange of a request that has just arrived."""
+        """Return the exchange for a request that has just arrived."""
         path, _, query = request.target.partition(b"?")
         ordinal, number = sandbox.journal.begin_exchange()
         return cls(
@@ -125,8 +125,8 @@ class Exchange(msgspec.Struct, eq=False):
     def match_route(self) -> None:
         """Find the operation for the request.
 
-        Raises the error set in dispatch, if any, or RouteNotFound, MethodNotAllowed or MalformedRequest if no operation
-        matches.
+        Raises the error set in dispatch, if any; otherwise, RouteNotFound, MethodNotAllowed or MalformedRequest if no
+        operation matches.
         """
         if self.error is not None:
             raise self.error

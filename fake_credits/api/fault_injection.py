@@ -28,7 +28,7 @@ def match_faults(exchange: Exchange, connection: Connection) -> "ExchangeFaultCo
         return None
     if not isinstance(exchange.credential, ApiError):
         exchange.client = exchange.credential.kind
-    with sandbox.lock:  # so that no reset can happen in between
+    with sandbox.lock:  # so that no reset can happen between matching and creating the context
         firings = _match_rules(exchange)
         return ExchangeFaultContext(exchange, connection, firings) if firings else None
 
@@ -239,7 +239,7 @@ class ExchangeFaultContext:
         self._clock_skew_s = skew_s
 
     def defer_write(self, after_ms: int) -> None:
-        """Check the write now and apply it after ``after_ms``; the client gets no response."""
+        """Check the write now, and apply it after ``after_ms`` milliseconds; the client gets no response."""
         exchange = self._exchange
         with exchange.sandbox.lock:
             exchange.overrides = FaultOverrides(dry_run=True)

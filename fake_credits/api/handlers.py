@@ -25,7 +25,7 @@ def authorize_and_execute(exchange: Exchange, *, clock_skew_s: int = 0) -> None:
 
 
 def execute(exchange: Exchange) -> None:
-    """Execute the operation; raise ApiError if it is rejected. The caller holds the sandbox's lock."""
+    """Execute the operation; raise ApiError if it is rejected. The caller must hold the sandbox's lock."""
     exchange.response = OPERATION_HANDLERS[exchange.route_match.operation](exchange)
 
 
@@ -114,8 +114,8 @@ def _resolve_account(exchange: Exchange) -> Account:
     """Return the account named in the path, creating it if the contract accepts unknown users.
 
     See docs/reference/contract.md, row 6. For a transaction, a new account is added only once the transaction is
-    committed. Raises ApplicationNotFound for an unknown application, and UserNotFound for an unknown user that is not
-    accepted.
+    committed. Raises ApplicationNotFound for an unknown application, and UserNotFound for an unknown user if the
+    contract doesn't accept unknown users.
     """
     ledger, policy = exchange.sandbox.ledger, exchange.runtime.contract.unknown_user
     operation, application_id, user_id, _, _ = exchange.route_match
@@ -154,7 +154,7 @@ def _check_media_type(headers: Headers) -> None:
 
 
 def _parse_page_query(exchange: Exchange) -> tuple[int | None, int]:
-    """Return the position of the page's first entry (None for the first page) and the page's size."""
+    """Return the position of the page's first entry (None for the first page) and the page size."""
     contract = exchange.runtime.contract
     if not exchange.query:
         return None, contract.page_size

@@ -50,7 +50,7 @@ class _Endpoint(NamedTuple):
 
 
 class _PathPattern(msgspec.Struct, frozen=True):
-    """The routes that have literal segments at the same positions."""
+    """Routes whose literal segments are at the same positions."""
 
     literals_of: Callable[[Sequence[str]], tuple[str, ...]]
     endpoints: dict[tuple[str, ...], dict[str, _Endpoint]]
@@ -60,7 +60,7 @@ class RouteTable:
     """The routes of a contract; ``cached_match`` is `match` with a cache, for short paths.
 
     `match` raises MalformedRequest if the path can't be decoded or the HTTP method is unknown, RouteNotFound if no
-    operation has the path, and MethodNotAllowed if none with that path has the method.
+    operation has the path, and MethodNotAllowed if the path exists but does not support the method.
     """
 
     def __init__(self, contract: Contract) -> None:

@@ -73,7 +73,7 @@ def _check_default_ids(options: ServerFlags) -> None:
 def create_control_plane(
     options: ServerFlags, sandbox: Sandbox, log: ExchangeLog
 ) -> tuple[SandboxRegistry, ControlPlane]:
-    """Create a registry, initially with only ``sandbox``, and its control plane; ``log`` covers every sandbox."""
+    """Create a registry that initially contains only ``sandbox``, and a control plane; ``log`` logs every sandbox."""
     sandboxes, ordinals = SandboxRegistry(sandbox), itertools.count(2)
     log.attach(sandbox.journal, sandbox.bugs)
 
@@ -111,7 +111,7 @@ def openapi_json(contract: Contract) -> str:
 
 
 def server_env(sandbox: Sandbox, base_url: str, control: ControlPlane, ca_file: Path | None) -> dict[str, str]:
-    """Return the variables for an application under test and its test suite; the user's token is valid for 24 hours."""
+    """Return the environment variables for an application and its test suite; the user token is valid for 24 hours."""
     return {
         **env_variables(sandbox, base_url, token_lifetime_s=_ENV_TOKEN_LIFETIME_S),
         **({} if ca_file is None else {CA_VARIABLE: str(ca_file)}),
@@ -157,7 +157,10 @@ def _file_errors(path: Path, flag: str, verb: str) -> Generator[None]:
 
 
 def mint_token(options: TokenFlags, user_id: str) -> str:
-    """Return a user's token; servers with these keys, provider and issuer accept it or, with ``--bad``, reject it."""
+    """Return a token for a user.
+
+    Servers with the same keys, provider and issuer accept the token or, if it was made with ``--bad``, reject it.
+    """
     if options.key_file is None:
         raise click.UsageError(
             "--key-file is required: start `serve` and `token` with the same --key-file FILE (created if missing); "

@@ -1,7 +1,7 @@
 """The `explore` command, which runs another command once for each schedule of faults.
 
-All runs use the same live server, each with its own sandbox. The command's exit code says whether a run passed, and
-every call in the run's sandbox counts as made by the application.
+All runs use the same live server, but each run has its own sandbox. The command's exit code says whether the run
+passed, and every call to the run's sandbox counts as made by the application.
 """
 
 import re
@@ -78,7 +78,7 @@ def explore(options: ExploreFlags, command: tuple[str, ...], arguments: Sequence
 
 
 def _replay_flags(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return the flags that a replay needs besides its schedule: those for the sandbox and the command."""
+    """Return the flags that a replay needs in addition to its schedule: those for the sandbox and the command."""
     kept: list[str] = []
     remaining = iter(arguments)
     for argument in remaining:
@@ -110,7 +110,7 @@ def selftest(options: ExploreFlags) -> int:
 
 
 class CommandExplorer:
-    """Explores commands. ``stop_signal`` is the number of the signal that stopped the exploration, or 0."""
+    """Explores commands. ``stop_signal`` is the number of the signal that stopped the exploration, or 0 if none did."""
 
     def __init__(self, options: ExploreFlags) -> None:
         if options.api_key and options.jobs > 1:
@@ -125,7 +125,7 @@ class CommandExplorer:
         self._output = ""
 
     def explore(self, server: CommandServer, command: ExploredCommand) -> Exploration:
-        """Explore a command, using a server's sandboxes."""
+        """Explore a command against a server, with a new sandbox for each run."""
         self._references, self._left_running = [], set()
         options = ExploreOptions(seconds=_MAX_SECONDS, is_required=True).with_what(self._options.what)
         changes = {"depth": self._options.depth, "budget": self._options.budget, "strict": self._options.strict}
@@ -224,7 +224,7 @@ class CommandExplorer:
 
 
 def _error_line(output: str) -> str:
-    """Return the line of a command's output that says what went wrong: the first that names an error, or the last."""
+    """Return the line of a command's output that explains its failure: the first that names an error, or the last."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return next(filter(_ERROR_LINE.search, lines), lines[-1] if lines else "")
 

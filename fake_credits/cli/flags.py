@@ -1,4 +1,4 @@
-"""The flags of the commands, one dataclass per command; each field is a flag with a heading, type and help text.
+"""The commands' flags, with one dataclass per command; each field defines a flag with a heading, type and help text.
 
 For example, the field ``port`` defines the flag ``--port`` and the environment variable ``FAKE_CREDITS_PORT``.
 Importing this module does not load the server.

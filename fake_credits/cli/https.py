@@ -1,7 +1,7 @@
 """The `--tls...` flags: certificates, their files, and the environment variables that make clients trust them.
 
 A command started by `run` trusts the generated CA in addition to its usual CAs, so that it can still reach other
-servers. To this end, its variables name bundles that contain both.
+servers. To this end, its environment variables point to bundles that contain both.
 """
 
 import contextlib
@@ -31,9 +31,9 @@ _HASHED_CA_FILE_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # the files that Open
 
 @contextlib.contextmanager
 def tls_setup(options: ServerFlags, address: BindOptions, host: str) -> Generator[tuple[BindOptions, Path | None]]:
-    """Yield the address with the flags' TLS options, and the generated CA's file, if any, which is removed at the end.
+    """Yield the address with the TLS options from the flags, and the path of the generated CA's file, if any.
 
-    ``host`` is the name by which this machine reaches the server.
+    The file is removed on exit. ``host`` is the name by which this machine reaches the server.
     """
     if (options.tls_cert is None) is not (options.tls_key is None):
         raise click.UsageError(f"{_CERT_FLAG} and {_KEY_FLAG} must be used together")
@@ -84,8 +84,8 @@ def _generated(ca_file: Path | None, hosts: tuple[str, ...]) -> Generator[tuple[
 def trust_env(ca_file: Path | None, env: Mapping[str, str]) -> Generator[dict[str, str]]:
     """Yield variables that make a command trust a CA in addition to its usual ones; yield none if ``ca_file`` is None.
 
-    Node adds the certificates in its variable's file to its built-in roots. The files that the other variables name
-    replace the roots, so they must contain the usual roots too.
+    Node adds the certificates in its variable's file to its built-in roots. The files named by the other variables
+    replace the usual roots, so they must also contain those.
     """
     if ca_file is None:
         yield {}
@@ -131,7 +131,7 @@ def _trusted_certificates(env: Mapping[str, str]) -> dict[str, list[str]]:
     by_variable = {
         _NODE_VAR: configured[_NODE_VAR],
         _OPENSSL_VAR: configured[_OPENSSL_VAR] or system,
-        # the precedence that requests uses
+        # in the order of precedence that the requests library uses
         _REQUESTS_VAR: configured[_REQUESTS_VAR] or configured[_CURL_VAR] or system,
     }
     if configured[_CURL_VAR]:  # if it is not set, curl uses OpenSSL's default

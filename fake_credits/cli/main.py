@@ -22,7 +22,7 @@ from fake_credits.cli.signals import INTERRUPTED_EXIT_CODE, exit_at_signals
 
 def main() -> None:
     """Run a command and exit with its code; print user errors without a traceback."""
-    # Open stdin, stdout and stderr if they are closed, because libuv aborts if a socket gets one of their numbers.
+    # Open stdin, stdout and stderr if they are closed, because libuv aborts if a socket gets one of these descriptors.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
@@ -168,14 +168,14 @@ def wait(options: flags.WaitFlags, url: str) -> None:
 
 
 def _enable_gc() -> None:
-    """Enable garbage collection, which is off during the imports, and exempt the modules loaded so far."""
+    """Exempt the modules loaded so far from garbage collection, and turn it on again after the imports."""
     gc.freeze()
     gc.enable()
 
 
 @contextmanager
 def _interruptible() -> Generator[None]:
-    """Raise KeyboardInterrupt on Ctrl-C during the block, so that it can clean up, and then exit silently."""
+    """Let Ctrl-C raise KeyboardInterrupt in the block, so that the block can clean up, and then exit silently."""
     handler = signal.getsignal(signal.SIGINT)
     if handler is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -81,7 +81,7 @@ class _BugReporter:
 
     def take_unreported(self) -> list[BaseException]:
         unreported: list[BaseException] = []
-        for bug in reversed(self._bugs):  # the oldest are dropped, so counting them would not work
+        for bug in reversed(self._bugs):  # counting would not work, because the oldest are dropped
             if bug is self._last_reported:
                 break
             unreported.insert(0, bug)
@@ -92,7 +92,7 @@ class _BugReporter:
 class ExchangeLog:
     """A log on stderr with one line per exchange, as text or JSON, and a summary at the end.
 
-    Internal errors are logged once each and in full, even with the format ``"off"``.
+    Each internal error is logged once and in full, even with the format ``"off"``.
     """
 
     def __init__(self, log_format: str, seed: int) -> None:
@@ -126,7 +126,7 @@ class ExchangeLog:
             self._write_bugs(reporter)
 
     def _write_amended(self, entry: JournalEntry) -> None:
-        """Log an exchange that ended after its response; it has already been counted."""
+        """Log an exchange that took effect or ended after its response, without counting it again."""
         if self._log_format != "off":
             text = f"{_format_entry(entry)} {'takes effect' if entry.committed else 'ends'} late"
             self._put({"late": msgspec.to_builtins(entry)}, text)
@@ -134,7 +134,7 @@ class ExchangeLog:
     def _write_bugs(self, reporter: _BugReporter) -> None:
         for bug in reporter.take_unreported():
             trace = "".join(traceback.format_exception(bug))
-            # A traceback may quote a client, so indent it: its lines must not look like lines of the log.
+            # A traceback may quote text from a client, so indent it: its lines must not look like log lines.
             rows = ["  " + _escape_line(row) for row in trace.rstrip("\n").split("\n")]
             head = "fake-credits: internal error (500); please report it:"
             self._put({"bug": trace}, "\n".join([head, *rows]))
@@ -246,7 +246,7 @@ class Progress:
         self._write(self._clock_s(), end="\n")
 
     def __call__(self, count: int) -> None:
-        """Add to the number of units that are done."""
+        """Add ``count`` to the number of units done."""
         self._done += count
         now_s = self._clock_s()
         if now_s >= self._next_s:

@@ -16,7 +16,7 @@ ARGUMENTS_KEY = "fake_credits.arguments"
 _ENV_PREFIX = "FAKE_CREDITS_"
 _EXPLORE_NAMES = ("what", "depth", "budget", "strict", "selftest", "jobs", "format", "report")
 _ENV_NAMES = {
-    "url": "SEED_URL",  # FAKE_CREDITS_URL, which `run` sets, is the control plane's
+    "url": "SEED_URL",  # FAKE_CREDITS_URL is already the control plane's URL, set by `run`
     **{name: f"EXPLORE_{name.upper()}" for name in _EXPLORE_NAMES},  # the pytest plugin reads these too
 }
 _EXCLUSIVE_FLAGS = (

@@ -1,4 +1,4 @@
-"""Running the commands given to `run` and `explore`, and ending them and the processes that they leave behind.
+"""Running the commands given to `run` and `explore`, and ending them along with any processes that they leave behind.
 
 On Linux, this process adopts orphans (as a "subreaper"), so it finds even those that left their command's process
 group. On other platforms, it can't find these, and they keep running.
@@ -28,7 +28,7 @@ KILL_TIMEOUT_S = 1.0
 
 _PR_SET_CHILD_SUBREAPER = 36
 _POLL_INTERVAL_S = 0.01
-_SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has none
+_SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has no SIGKILL
 _MAX_OUTPUT_BYTES = 64 * 1024
 
 
@@ -170,7 +170,7 @@ class CommandRunner:
                 command.send_signal(_SIGKILL) if is_repeated else command.terminate()
 
     def forget(self, process_id: int) -> None:
-        """Forget a command after it and everything that it started have ended."""
+        """Forget a command; call this once the command and everything that it started have ended."""
         with self._lock:
             del self._running[process_id]
 
@@ -219,7 +219,7 @@ class RunningCommand:
                 os.killpg(self._process.pid, number)
 
     def wait(self, limit_s: float) -> CommandResult:
-        """Wait for the command to end, terminating it after ``limit_s`` seconds; then end what it left running."""
+        """Wait for the command to end, terminating it after ``limit_s`` seconds; then end any leftover processes."""
         self._call_later(limit_s, self._end_overdue)
         return_code = self._process.wait()  # with a timeout, this would poll every 50 ms
         duration_s = monotonic_s() - self._started_s

@@ -134,8 +134,10 @@ class CommandServer:
         return self._control.sandboxes
 
     def environment(self, sandbox: Sandbox, control_token: str = "") -> dict[str, str]:
-        """Return the environment of a command that uses ``sandbox``; ``control_token`` replaces the control plane's
-        token."""
+        """Return the environment for a command that uses ``sandbox``.
+
+        ``control_token``, if not empty, replaces the control plane's token.
+        """
         env = server_env(sandbox, self.base_url, self._control, self._ca_file)
         if control_token:
             env["FAKE_CREDITS_CONTROL_TOKEN"] = control_token

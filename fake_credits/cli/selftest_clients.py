@@ -22,7 +22,7 @@ class CallFailed(Exception):
 
 
 def call(method: str, path: str, body: object = None) -> Any:
-    """Return the response's JSON; raise CallFailed for anything other than a success."""
+    """Make a call and return the JSON of its response; raise CallFailed if the call does not succeed."""
     env = os.environ
     base_url = urlsplit(env["CREDITS_BASE_URL"])
     connection_type = HTTPSConnection if base_url.scheme == "https" else HTTPConnection
@@ -66,7 +66,7 @@ def retry_blindly() -> None:
 
 
 def refund_blindly() -> None:
-    """Refund after any failure, although nothing may have been charged."""
+    """Refund after any failure, even if nothing was charged."""
     try:
         add_transaction(-_PRICE, "consume")
     except CallFailed:

@@ -104,7 +104,7 @@ class _StopSignals:
 
 @contextmanager
 def _ready_file(path: Path | None) -> Generator[Callable[[str], None]]:
-    """Yield a function that writes the ready file; remove it at the end, unless another server has replaced it."""
+    """Yield a function that writes the ready file; on exit, remove the file unless another server has replaced it."""
     written: list[str] = []
 
     def write(text: str) -> None:
@@ -113,7 +113,7 @@ def _ready_file(path: Path | None) -> Generator[Callable[[str], None]]:
             written.append(text)
 
     if path is not None:
-        remove_file(path, _READY_FILE_FLAG)  # a killed server may have left it, and clients would connect too early
+        remove_file(path, _READY_FILE_FLAG)  # if left by a killed server, it would make clients connect too early
     try:
         yield write
     finally:

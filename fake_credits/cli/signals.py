@@ -19,8 +19,8 @@ STOP_SIGNALS = signal_numbers("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 def handle_signals(numbers: Iterable[int], handler: Callable[[int], object]) -> None:
     """Call a function with the number of each signal that arrives.
 
-    Signals that are ignored, such as SIGHUP under nohup, stay ignored, except SIGINT, which shells ignore for
-    background commands.
+    Signals that are ignored, such as SIGHUP under nohup, stay ignored, except SIGINT, because shells start background
+    commands with it ignored.
     """
     for number in numbers:
         if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:

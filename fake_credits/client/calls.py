@@ -120,7 +120,7 @@ class CallBuilder:
         return PreparedCall(operation, route.method, target, body, decode)
 
     def at_cursor(self, call: PreparedCall[T], cursor: str | None) -> PreparedCall[T]:
-        """Return the call to a list operation with a cursor added to its query (docs, "Contract", row 14)."""
+        """Return a call to a list operation, with a cursor added to the query (docs, "Contract", row 14)."""
         if cursor is None:
             return call
         parameter = quote_text("cursor_parameter", self.contract.cursor_parameter)
@@ -128,7 +128,7 @@ class CallBuilder:
 
 
 def require_contract(value: Contract) -> Contract:
-    """Return the contract; raise TypeError for anything else, such as the name of a file."""
+    """Return ``value`` if it is a contract. Raises TypeError for anything else, such as the name of a file."""
     if not isinstance(value, Contract):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"contract must be a Contract, such as load_contract('contract.toml'), not {short_repr(value)}")
     return value
@@ -274,7 +274,7 @@ class _SeenCursors:
         self._seen: set[str] = set()
 
     def next_cursor(self, page: UserPage | TransactionPage) -> str | None:
-        """Return the next cursor; raise `InvalidResponse` if it was seen before, because the list would never end."""
+        """Return the next cursor. Raises `InvalidResponse` if it was seen before: the list would never end."""
         cursor = page.next_cursor
         if cursor is None:
             return None

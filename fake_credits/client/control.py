@@ -166,7 +166,7 @@ class RemoteSandbox:
     def reset(self) -> schemas.ResetReport:
         """Restore the initial users, balances, clock and rules, and clear the journal.
 
-        The report contains the `problems` so far, which should fail the test.
+        The report that is returned contains the `problems` so far, which should fail the test.
         """
         return self._request(schemas.ResetReport, "POST", "/reset")
 
@@ -185,17 +185,17 @@ class RemoteSandbox:
 
     @keyword_hint("balance")
     def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> schemas.UserState:
-        """Create a user and, if ``balance`` is passed, set the balance with one grant or consumption."""
+        """Create a user and, if ``balance`` is passed, grant or consume credits to reach that balance."""
         body = schemas.SetUserBody(balance=balance, application_id=application_id)
         return self._request(schemas.UserState, "PUT", f"/users/{quote_id('user_id', user_id)}", body)
 
     def balance(self, user_id: str, *, application_id: str | None = None) -> int:
-        """Return a user's balance in credits; this is not journaled."""
+        """Return a user's balance in credits, without a journal entry."""
         query = _query_string(application_id=application_id)
         return self._request(schemas.UserState, "GET", f"/users/{quote_id('user_id', user_id)}{query}").balance
 
     def users(self, *, application_id: str | None = None) -> tuple[schemas.UserState, ...]:
-        """Return all users of an application, oldest first; this is not journaled."""
+        """Return all users of an application, oldest first, without a journal entry."""
         query = _query_string(application_id=application_id)
         return self._request(schemas.UserList, "GET", f"/users{query}").users
 
@@ -205,7 +205,7 @@ class RemoteSandbox:
         return self._request(schemas.UserState, "DELETE", f"/users/{quote_id('user_id', user_id)}{query}")
 
     def transactions(self, user_id: str, *, application_id: str | None = None) -> tuple[schemas.TransactionState, ...]:
-        """Return a user's complete history, oldest first; this is not journaled."""
+        """Return a user's complete history, oldest first, without a journal entry."""
         path = f"/users/{quote_id('user_id', user_id)}/transactions{_query_string(application_id=application_id)}"
         return self._request(schemas.TransactionList, "GET", path).transactions
 
@@ -216,10 +216,10 @@ class RemoteSandbox:
         *,
         application_id: str | None = None,
     ) -> tuple[schemas.TransactionState, ...]:
-        """Append transactions to a user's history, creating the user if needed, and return them.
+        """Append transactions to a user's history, creating the user if needed, and return the transactions.
 
-        Each is a delta, a `Transaction`, or a mapping with ``delta`` and, optionally, ``reason`` and ``created_at``.
-        If one is invalid, none is added.
+        Each is a delta, a `Transaction`, or a mapping with ``delta`` and, optionally, ``reason`` and ``created_at``. If
+        one is invalid, none are added.
         """
         body = {"transactions": transactions, **_without_none(application_id=application_id)}
         path = f"/users/{quote_id('user_id', user_id)}/transactions"
@@ -242,7 +242,7 @@ class RemoteSandbox:
         return self._request(schemas.MintedToken, "POST", "/tokens", body).token
 
     def bind(self, issuer: str, user_id: str) -> schemas.Binding:
-        """Route requests with a trusted issuer's tokens for a user to this sandbox (docs/how-to/tokens.md)."""
+        """Route to this sandbox all requests with a trusted issuer's token for a user (docs/how-to/tokens.md)."""
         return self._request(schemas.Binding, "POST", "/bindings", schemas.Binding(issuer, user_id))
 
     def journal(self, **filters: Unpack[JournalWords]) -> tuple[schemas.RecordedExchange, ...]:
@@ -275,7 +275,7 @@ class RemoteSandbox:
         return self._request(schemas.RuleState, "GET", f"/faults/{quote_id('name', name)}")
 
     def remove_fault(self, name: str) -> schemas.RuleState:
-        """Remove a rule; calls that it has already hit are not affected. An unused rule remains a problem."""
+        """Remove a rule; calls that it has already hit are not affected. An unused rule is still a problem."""
         return self._request(schemas.RuleState, "DELETE", f"/faults/{quote_id('name', name)}")
 
     def clear_faults(self) -> tuple[schemas.RuleState, ...]:
@@ -324,7 +324,7 @@ class RemoteSandbox:
 
 
 class RemoteGate:
-    """A gate of a sandbox on a live server."""
+    """A sandbox's gate on a live server."""
 
     def __init__(self, sandbox: RemoteSandbox, name: str) -> None:
         self._sandbox = sandbox
@@ -339,9 +339,9 @@ class RemoteGate:
         return self._sandbox.ask_gate("GET", self._path)
 
     def wait_for(self, count: int = 1, *, limit_s: float = 10) -> schemas.GateState:
-        """Wait until ``count`` calls in total have arrived; raise ControlError if that takes over ``limit_s`` seconds.
+        """Wait until ``count`` calls in total have arrived.
 
-        ``limit_s`` may be at most 60.
+        Raises ControlError if that takes more than ``limit_s`` seconds; ``limit_s`` may be at most 60.
         """
         if isinstance(limit_s, bool) or not isinstance(limit_s, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"limit_s must be a number of seconds, not {type(limit_s).__name__}")
@@ -349,7 +349,7 @@ class RemoteGate:
         return self._sandbox.ask_gate("POST", f"{self._path}/wait", body, wait_s=limit_s)
 
     def release(self, order: Sequence[int | str] = (), *, keep: bool = False) -> schemas.GateState:
-        """Release the held calls one by one, each until it completes or waits again.
+        """Release the held calls one by one, letting each run until it completes or waits again.
 
         ``order`` lists the calls to release first, by user or by position in order of arrival, counted from 0. The
         others follow in order of arrival or, with ``keep``, stay held.

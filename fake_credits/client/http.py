@@ -1,7 +1,7 @@
-"""The clients' network transports and transports that record request ids, both in sync and async versions.
+"""The clients' network transports, and transports that record request ids, both in sync and async versions.
 
-The network transports use httpx2. This is the only client module that loads it, so this module is imported on first
-use. Requests are sent as they are: no path is normalized, no redirect is followed, and nothing is sent twice.
+The network transports use httpx2. Only this client module loads httpx2, so the module is imported on first use.
+Requests are sent as they are: no path is normalized, no redirect is followed, and nothing is sent twice.
 """
 
 import ipaddress
@@ -65,7 +65,8 @@ class AsyncNetworkTransport:
     """The async version of `NetworkTransport`.
 
     ``keep_alive=False`` closes each connection after its response. Use it for clients that can't be closed in their
-    event loop: an idle socket would emit a warning when garbage-collected. It is ignored if ``http_client`` is passed.
+    event loop: an idle socket would emit a warning when garbage-collected. ``keep_alive`` is ignored if ``http_client``
+    is passed.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class AsyncNetworkTransport:
 
 
 class _DrainOnClose:
-    """A transport whose ``close`` waits up to a second for other threads' requests in flight."""
+    """A transport whose ``close`` waits up to a second for in-flight requests from other threads."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -129,7 +130,7 @@ class _DrainOnClose:
                 self._request_ended.notify_all()
 
     def close(self) -> None:
-        """Wait for requests in flight, and close the connections."""
+        """Wait for in-flight requests, and close the connections."""
         with self._request_ended:
             self._request_ended.wait_for(lambda: not self._in_flight, _CLIENT_DRAIN_TIMEOUT_S)
         self._transport.close()
@@ -168,8 +169,8 @@ def _build_request(
 def _client_options(base: BaseUrl) -> dict[str, Any]:
     """Return the options for creating an httpx2 client for a base URL.
 
-    Certificates are loaded only for TLS, because that takes 17 ms. The environment's proxies apply except to plain HTTP
-    on loopback.
+    Certificates are loaded only for TLS, because loading them takes 17 ms. Proxies from the environment apply, except
+    to plain HTTP on loopback.
     """
     return {
         "verify": base.scheme == "https",
@@ -208,7 +209,7 @@ def _decode_body(request: Request, response: httpx2.Response, raw: bytes) -> byt
 
 
 def _translate_error(base: BaseUrl, request: Request, error: httpx2.RequestError) -> TransportFailure:
-    """Return the `TransportFailure` for httpx2's error; the message says whether the request may have taken effect."""
+    """Return the `TransportFailure` for an httpx2 error; the message says whether the request may have taken effect."""
     if isinstance(error, httpx2.TimeoutException):
         problem = f"no response within {request.timeout_s} s"
         return Timeout(unknown_effect_message(base.text, request, f"{problem} ({type(error).__name__})"))

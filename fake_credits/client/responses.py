@@ -1,7 +1,7 @@
 """Decoding of responses into models or errors.
 
 Bodies are decoded strictly: a missing, duplicate or wrongly typed member raises `InvalidResponse`, because a lenient
-client hides bugs. Members that the contract does not define are ignored, so that newer servers can add some.
+client hides bugs. Members that the contract does not define are ignored, so that newer servers can add members.
 """
 
 from collections.abc import Callable
@@ -30,10 +30,10 @@ _DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)  # msgspec's
 
 
 class ResponseDecoder:
-    """A decoder for the responses of one contract.
+    """A decoder for responses under one contract.
 
-    All methods raise `ApiError` or a subclass for an error response, and `InvalidResponse` for a response that
-    violates the contract.
+    All methods raise `ApiError` or a subclass for an error response, and `InvalidResponse` for a response that violates
+    the contract.
     """
 
     def __init__(self, contract: Contract) -> None:

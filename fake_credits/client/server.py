@@ -83,7 +83,7 @@ class ServerClient(BaseClient):
         return self._send(list_users(self._builder, application_id, cursor))
 
     def iter_users(self, application_id: str) -> Iterator[User]:
-        """Yield all users of the application, fetching page after page; raise `InvalidResponse` for an endless list."""
+        """Yield all users of an application, fetching pages as needed; raise `InvalidResponse` if a cursor repeats."""
         return iter_items(partial(self.list_users, application_id), attrgetter("users"))
 
     def get_balance(self, application_id: str, user_id: str) -> Balance:
@@ -107,7 +107,7 @@ class ServerClient(BaseClient):
         return self._send(list_transactions(self._builder, application_id, user_id, cursor))
 
     def iter_transactions(self, application_id: str, user_id: str) -> Iterator[Transaction]:
-        """Yield a user's complete history, fetching page after page; raise `InvalidResponse` for an endless list."""
+        """Yield a user's complete history, fetching pages as needed; raise `InvalidResponse` if a cursor repeats."""
         return iter_items(partial(self.list_transactions, application_id, user_id), attrgetter("transactions"))
 
 

@@ -35,10 +35,10 @@ __tracebackhide__ = True  # a failing test then shows the caller's line, not our
 
 
 class UserClient(BaseClient):
-    """A client for one user, which "can only access the authenticated user's own data (read-only)" (API README).
+    """A client for one user: it "can only access the authenticated user's own data (read-only)" (API README).
 
-    ``bearer_token`` is the token, or a function that takes no arguments, is called before each request, and returns the
-    token. The other arguments and the errors are those of `ServerClient`.
+    ``bearer_token`` is the token, or a function without parameters that is called before each request and returns the
+    token. The other arguments and the errors are the same as for `ServerClient`.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class UserClient(BaseClient):
         return self._send(list_transactions(self._builder, self._application_id, user_id, cursor))
 
     def iter_transactions(self, user_id: str) -> Iterator[Transaction]:
-        """Yield the user's complete history, fetching page after page; raise `InvalidResponse` for an endless list."""
+        """Yield the user's complete history, fetching pages as needed; raise `InvalidResponse` if a cursor repeats."""
         return iter_items(partial(self.list_transactions, user_id), attrgetter("transactions"))
 
 

@@ -1,4 +1,4 @@
-"""Contract files in TOML, whose keys are the settings of `Contract`."""
+"""Contract files: TOML files whose keys are the settings of `Contract`."""
 
 import dataclasses
 import tomllib
@@ -17,7 +17,7 @@ from fake_credits.contract.types import (
 __all__ = ["CONTRACT_FORMAT_VERSION", "contract_from", "load_contract"]
 
 CONTRACT_FORMAT_VERSION = 1
-"""The version of the file format, which each file declares as ``version = 1``."""
+"""The version of the file format, which each file must declare as ``version = 1``."""
 
 _NONE_SPELLINGS = {"applications": "open", "key_applications": "open", "floor": "none", "ceiling": "none"}
 _MAX_CONTRACT_FILE_BYTES = 1024 * 1024

@@ -65,7 +65,7 @@ _ACCEPTED_TYPES: Mapping[object, tuple[tuple[type, ...], str]] = {
     Mapping: ((Mapping,), "a mapping of strings"),
     CredentialHeader: ((CredentialHeader,), "a CredentialHeader, such as CredentialHeader('Authorization', 'Bearer')"),
 }
-"""The types that each annotation of a setting accepts, and how error messages describe them."""
+"""For each annotation of a setting, the accepted types and their description in error messages."""
 
 SortOrder = Literal["newest_first", "oldest_first"]
 
@@ -91,7 +91,8 @@ def _setting_field(row: int, default: Any, doc: str) -> Any:  # returns Any, as 
 class Contract:
     """How the API behaves over HTTP. The default values make up the default contract.
 
-    Raises ContractError for settings that are invalid, alone or in combination, and TypeError for a wrong type.
+    Raises ContractError for settings that are invalid, individually or in combination, and TypeError for a value of the
+    wrong type.
     """
 
     routes: Mapping[Operation, RouteTemplate] = _setting_field(1, DEFAULT_ROUTES, "method and path of each operation")

@@ -66,7 +66,7 @@ OPERATIONS_BY_NAME: Mapping[str, frozenset[Operation]] = {
 """The operations that each operation name or group name selects."""
 
 METHOD_NAMES: Mapping[str, Operation] = {operation.name.lower(): operation for operation in Operation}
-"""The names of the client methods, such as ``create_transaction``, which can be used in place of the API README's."""
+"""The names of the client methods, such as ``create_transaction``, accepted in place of those in the API README."""
 
 
 def normalize_operation(name: object) -> object:
@@ -77,7 +77,7 @@ def normalize_operation(name: object) -> object:
 def parse_operation(name: object) -> str:
     """Return the name of an operation or a group, spelt as in the API README.
 
-    Raises ValueError with the known names if ``name`` is unknown, and TypeError if it is not a string.
+    Raises ValueError, listing the known names, if ``name`` is unknown, and TypeError if it is not a string.
     """
     if not isinstance(name, str):
         raise TypeError(f"an operation must be a str, such as 'createTransaction', not {type(name).__name__}")
@@ -153,7 +153,7 @@ FIELD_NAMES = (
 
 
 def created_at_to_json(timestamp_format: TimestampFormat, ms: int) -> str | int:
-    """Return a time in milliseconds since 1970 as a JSON value in the contract's format."""
+    """Convert a time in milliseconds since 1970 to a JSON value in the contract's format."""
     if timestamp_format == "unix_ms":
         return ms
     if timestamp_format == "unix_s":

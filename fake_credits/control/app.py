@@ -1,6 +1,6 @@
 """The control plane as an ASGI application for live servers.
 
-Each request is checked in this order::
+Each request is processed in this order::
 
     path → method → origin → token → query and body → handler → response
 

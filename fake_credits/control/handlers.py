@@ -188,7 +188,10 @@ def get_fault(request: Request) -> schemas.RuleState:
 
 
 def remove_fault(request: Request) -> schemas.RuleState:
-    """Remove a rule; calls for which it has already fired are not affected. An unused rule remains a problem."""
+    """Remove a rule; calls for which it has already fired are not affected.
+
+    A rule that is unused at that point is still reported as a problem.
+    """
     rule = _rule(request)
     rule.remove()
     return _rule_state(rule)
@@ -235,7 +238,7 @@ def get_gate(request: Request) -> schemas.GateState:
 
 
 async def wait_at_gate(request: Request, body: schemas.WaitAtGateBody) -> schemas.GateState:
-    """Wait until `count` calls in total have arrived at a gate, but at most `limit_s` seconds."""
+    """Wait until `count` calls in total have arrived at a gate, for at most `limit_s` seconds."""
     gate = _gate(request)
     try:
         await gate.async_wait_for(body.count, limit_s=body.limit_s)

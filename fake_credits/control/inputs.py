@@ -29,7 +29,7 @@ _EXPECTED_IN_JSON = {
     "clock": '"real", "frozen" or an ISO 8601 date and time with a time zone, from 1970 on',
     "users": 'an object of user ids and balances, such as {"ada": 100}',
 }
-"""The JSON values that options accept, for options whose `OptionRule.expected` describes Python values."""
+"""Descriptions of JSON values, for options whose `OptionRule.expected` describes Python values."""
 
 
 @contextmanager

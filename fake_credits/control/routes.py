@@ -22,7 +22,7 @@ _USER_PATH = f"{_SANDBOX_PATH}/users/{{user}}"
 
 
 class ControlRoute(Route):
-    """A route; its handler gets the members of the query (for GET and DELETE) or of the body.
+    """A route; its handler gets the query parameters (for GET and DELETE) or the members of the body.
 
     Handlers run in worker threads, except for coroutine functions, which run in the server's event loop.
     """
@@ -42,7 +42,7 @@ class ControlRoute(Route):
         self.status = status
 
     def parse(self, query: QueryParams, body: bytes) -> object:
-        """Return a request's members as an instance of the route's schema; raise ControlError if one is invalid."""
+        """Decode a request's query or body into the route's schema; raise ControlError if it is invalid."""
         if len(query) < len(query.multi_items()):
             raise validation_error("", "a query parameter must not be repeated")
         has_query = self.method in ("GET", "DELETE")

@@ -1,1 +1,1 @@
-"""Exploration: inject every fault at every call of an application, and check the outcome against the ledger."""
+"""Exploration: inject every fault at every call that an application makes, and check the outcome against the ledger."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from fake_credits.call_patterns import pluralize
 from fake_credits.explore.judge import Colour
 from fake_credits.explore.schedules import sort_faults
 from fake_credits.text import escape_control
@@ -83,7 +84,7 @@ def _markdown(exploration: JsonObject) -> Iterator[str]:
         yield from ("```", finding["replay"] or finding["gate_test"].rstrip(), "```", "")
     left_out = len(exploration["findings"]) - _MAX_FINDINGS
     if left_out > 0:
-        yield from (f"{left_out} more findings.", "")
+        yield from (f"{pluralize(left_out, 'more finding')}.", "")
     for untried, count in exploration["untried"].items():
         yield f"- Not tried: {count} ({_text(untried)})"
     for note in exploration["notes"]:
@@ -101,7 +102,7 @@ def _markdown_matrix(exploration: JsonObject) -> Iterator[str]:
         verdicts = " | ".join(_markdown_cell(cells.get((call["call"], name))) for name in labels)
         yield f"| {_code('{number} {label}'.format_map(call))} | {verdicts} |"
     if len(calls) > _MAX_ROWS:
-        yield from ("", f"{len(calls) - _MAX_ROWS} more calls.")
+        yield from ("", f"{pluralize(len(calls) - _MAX_ROWS, 'more call')}.")
 
 
 def _markdown_cell(schedule: JsonObject | None) -> str:

@@ -41,7 +41,7 @@ _STORM_FACTOR = 5
 
 @dataclass(frozen=True, slots=True)
 class JudgedRun:
-    """A run and its verdict. ``text`` is the run's schedule, and ``gate_plan`` reproduces its order if that is red."""
+    """A run and its verdict. ``text`` is its schedule or its order's name; ``gate_plan`` reproduces a red order."""
 
     run: Run
     judgement: Judgement
@@ -65,13 +65,13 @@ class Exploration:
     """The exploration of the test called ``name``.
 
     ``skip_reason`` says why the test can't be explored, or is empty; it may be set before the first run. ``error`` says
-    what is wrong with the requested schedules. ``command`` is explored instead of a test, and ``notes`` are added to
-    the report. ``untried`` counts the schedules that were not run, by reason. ``orders`` are the fault-free runs in
-    different orders, and ``diverged_count`` is the number of runs that lacked a planned call because the test varies
-    from run to run. ``leaks`` means that the final fault-free run failed, so the findings are unreliable. A replay ends
-    with the run under the requested schedule. ``code`` is the code of the test or, if ``is_loop``, of the function that
-    contains the loop. If ``keeps_exchanges`` is true, the calls made in every run are kept for the report, not only
-    those that findings need.
+    what is wrong with the requested schedules. ``command``, if set, is explored instead of a test, and ``notes`` are
+    added to the report. ``untried`` counts the schedules that were not run, by reason. ``orders`` are the fault-free
+    runs in different orders, and ``diverged_count`` is the number of runs that lacked a planned call because the test
+    varies from run to run. ``leaks`` means that the final fault-free run failed, so the findings are unreliable. A
+    replay ends with the run under the requested schedule. ``code`` is the code of the test or, if ``is_loop``, of the
+    function that contains the loop. If ``keeps_exchanges`` is true, the calls made in every run are kept for the
+    report, not only those that findings need.
     """
 
     def __init__(self, name: str, options: ExploreOptions, test_code: TestCode) -> None:
@@ -198,7 +198,7 @@ class Exploration:
                     plan.expand(judged.run, self.reference)
                 if not (self.keeps_exchanges or _is_shown(judged)):
                     judged.run.calls.clear()
-        self._count_untried("equal calls, of which only the first, second and last are tried", plan.pruned_count)
+        self._count_untried("identical calls, of which only the first, second and last are tried", plan.pruned_count)
         self._count_untried("further faults after a reaction that was already explored", plan.repeated_count)
         self._count_untried("missing responses over a socket, which take real time", plan.real_time_count)
 
@@ -249,7 +249,7 @@ class Exploration:
         self._search = search
         for prefix in search:
             if limit := self._reached_limit():
-                self._count_untried(f"orders known so far: {limit}", 1 + len(search))
+                self._count_untried(f"orders known so far, because of {limit}", 1 + len(search))
                 break
             scheduler = OrderScheduler(prefix, ids)
             recorder = self._new_recorder((), scheduler)
@@ -321,7 +321,7 @@ def _reason_to_skip(run: Run, *, is_required: bool) -> str:
     if run.outcome.status in ("skipped", "xfailed"):
         return "it is skipped" if run.outcome.status == "skipped" else "it is expected to fail"
     if run.outcome.status == "failed":
-        return "it fails without a fault"
+        return "it fails even without a fault"
     if not run.has_sandbox:
         return "its sandbox is not from the fixture, or outlives the test"
     if run.was_reset:

@@ -24,7 +24,7 @@ _FIXTURE = "fake_credits"
 
 _FAULT_TEXTS = {
     "refused": "{call} was refused with 503 before it took effect",
-    "lost_before": "the connection of {call} was reset before it took effect",
+    "lost_before": "the connection for {call} was reset before it took effect",
     "lost_after": "the response to {call} was lost after the write was committed",
     "unreadable": "the response to {call} was replaced by a proxy's page (502){committed}",
     "silent": "{call} got no response, and did not take effect",
@@ -39,7 +39,7 @@ class Finding:
     """The runs with the same verdict at the same call, shortest schedule first, and their description.
 
     ``replay`` is a command that repeats the first run. ``marker`` is a decorator that makes the test fail in the same
-    way, if possible without exploration; it is empty for a command. For an order, ``replay`` and ``marker`` are empty,
+    way, without exploration if possible; it is empty for a command. For an order, ``replay`` and ``marker`` are empty,
     and ``gate_test`` is the source of a test that reproduces it.
     """
 
@@ -136,7 +136,7 @@ def _sentences(exploration: Exploration, judged: JudgedRun) -> Iterator[str]:
         yield from _money_sentences(exploration, run, judgement.calls)
         yield from _knowledge_sentences(exploration, run)
     elif verdict in (Verdict.FALSE_SUCCESS, Verdict.PASSES_WITHOUT):
-        yield "A write of the fault-free run is missing, but the test passed anyway."
+        yield "A write from the fault-free run is missing, but the test passed anyway."
         yield (
             "It does fail if every call is refused, so here it mistook a failure for success."
             if verdict is Verdict.FALSE_SUCCESS
@@ -146,7 +146,7 @@ def _sentences(exploration: Exploration, judged: JudgedRun) -> Iterator[str]:
             yield "This is fine if the command handles the failure, which its exit code can't show."
     elif verdict is Verdict.UNSETTLED:
         write = judgement.calls[0]
-        yield f"The write of call {write.number} stays committed, but the application gave up without reading"
+        yield f"The write by call {write.number} stays committed, but the application gave up without reading"
         yield f"{write.user}'s balance or history, so it can't know whether it has to try again."
     elif verdict is Verdict.SILENT_REFUSAL:
         yield "Nothing was written, but the application did not report it: the test noticed it only in the ledger."
@@ -224,7 +224,7 @@ def _reaction(run: Run) -> list[object]:
 
 
 def _marker(judged: JudgedRun) -> str:
-    """Return a marker that makes the test fail in the same way, if possible without exploration."""
+    """Return a marker that makes the test fail in the same way, without exploration if possible."""
     run = judged.run
     if run.outcome.status != "failed":
         return f"@pytest.mark.fake_credits(explore={{'schedules': [{judged.text!r}]}})"
@@ -248,12 +248,12 @@ def _rule_members(fault: CallFault, call: ObservedCall) -> dict[str, object]:
 def render_gate_test(plan: GatePlan, code: CodeType, *, is_loop: bool = False) -> str:
     """Return the source of a test that runs the test defined by ``code`` and releases its calls in the planned order.
 
-    For a loop, return the code to put around its block, where the sandbox is called ``credits``.
+    For a loop, return the code to put around its body, in which the sandbox is called ``credits``.
     """
     imports = "from concurrent.futures import ThreadPoolExecutor\n\n"
     own_imports = "\nfrom fake_credits.explore.loop_tasks import unshuffled_trio\n" if plan.on_trio else ""
     if is_loop:
-        body = "\n".join(_gate_lines(plan, "credits", "...  # the block of the loop"))
+        body = "\n".join(_gate_lines(plan, "credits", "...  # the body of your loop"))
         return f"{imports.rstrip()}\n{own_imports}\n{body}\n"
     name, arguments = code.co_name, [*code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]]
     is_method = arguments[:1] == ["self"]

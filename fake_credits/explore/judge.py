@@ -164,7 +164,7 @@ def judge_order(run: Run) -> Judgement:
 
 
 def _warnings(run: Run, reference: Run) -> Iterator[Judgement]:
-    """Yield the bugs that a run exposed but that cost no credits, unless its result is already at least as bad."""
+    """Yield the bugs that a run exposed without costing credits, unless the verdict on its result is already amber."""
     result = _judge_result(run, reference)
     if result.colour is Colour.AMBER:
         return
@@ -217,7 +217,7 @@ def _repeated_writes(run: Run, reference: Run) -> Iterator[Judgement]:
 
 
 def _is_compensated(key: NetKey, run: Run, reference: Run) -> bool:
-    """Return whether writes that are not in the reference have corrected a user's account, whatever their amounts.
+    """Return whether writes of any amount that are not in the reference have corrected a user's account.
 
     An account is correct if its writes add up to zero or to their sum in the reference. It also counts as correct if
     the writes of all users add up to their sum in the reference, because credits may have been moved between users.
@@ -256,7 +256,7 @@ def _misused_keys(run: Run, reference: Run) -> Iterator[Judgement]:
 
 
 def _keys_by_request(run: Run) -> dict[object, dict[str, ObservedCall]]:
-    """Return each write's idempotency keys, each mapped to the first call that sent it."""
+    """Return the idempotency keys sent with each write, each mapped to the first call that sent it."""
     keys: dict[object, dict[str, ObservedCall]] = {}
     for call in run.writes:
         if call.entry is not None and call.entry.idempotency_key:
@@ -314,7 +314,7 @@ def _nonzero(nets: Counter[NetKey]) -> dict[NetKey, int]:
 
 
 def _later_reads(write: ObservedCall, run: Run) -> list[ObservedCall]:
-    """Return the reads, successful or not, of the user's balance or history after a write."""
+    """Return all reads of the user's balance or history after a write, including failed ones."""
     later = run.application_calls[write.number :]
     account = write.application, write.user
     return [call for call in later if call.shows_balance and (call.application, call.user) == account]

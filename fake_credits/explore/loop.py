@@ -1,4 +1,4 @@
-"""Exploration of a block of code in a for loop, without pytest."""
+"""Exploration of the body of a ``for`` loop, which works without pytest."""
 
 import sys
 from collections.abc import Callable, Iterator

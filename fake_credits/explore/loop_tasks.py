@@ -49,12 +49,12 @@ class LoopTasks(Protocol):
         ...
 
     def watch(self) -> None:
-        """Call ``on_quiet`` when all tasks are blocked."""
+        """Arrange for ``on_quiet`` to be called once all tasks are blocked."""
         ...
 
 
 def running_loop_tasks(on_quiet: Callable[[], None]) -> LoopTasks:
-    """Return the tasks of the running event loop, which is asyncio's, uvloop's or trio's."""
+    """Return the tasks of the running event loop (asyncio, uvloop or trio)."""
     trio = sys.modules.get("trio")
     if trio is not None:
         try:
@@ -188,7 +188,7 @@ class _TrioTasks:
 
 
 class _NoShuffle(random.Random):
-    """A stand-in for trio's random generator that makes tasks run in creation order."""
+    """A stand-in for trio's random number generator that makes tasks run in creation order."""
 
     def random(self) -> float:
         return 1.0

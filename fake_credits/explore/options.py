@@ -61,7 +61,7 @@ class ExploreOptions:
             parse_schedule(schedule)
 
     def with_what(self, what: object) -> Self:
-        """Return a copy with ``what`` applied: it replaces ``kind`` if it names one, otherwise ``faults``."""
+        """Return a copy in which ``what`` replaces ``kind`` if it names a kind, and ``faults`` otherwise."""
         if isinstance(what, str) and what in EXPLORE_KINDS:
             return replace(self, kind=cast("ExploreKind", what))
         if isinstance(what, str) and what not in FAULTS:

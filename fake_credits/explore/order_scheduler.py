@@ -1,6 +1,6 @@
 """The scheduler of one run, which holds the exchanges of an event loop and releases them one at a time.
 
-An exchange is released once every other task is blocked, so that every exchange that could have arrived has arrived.
+An exchange is released only when every other task is blocked, by which time all exchanges that can arrive have arrived.
 """
 
 import threading
@@ -60,14 +60,14 @@ class GateRelease:
 
 @dataclass(frozen=True, slots=True)
 class GatePlan:
-    """How a gate that holds every call reproduces an order; ``on_trio`` says whether it occurred under trio."""
+    """How a gate that holds every call reproduces an order; ``on_trio`` says whether the order occurred under trio."""
 
     releases: tuple[GateRelease, ...]
     on_trio: bool = False
 
 
 class OrderScheduler:
-    """A scheduler that releases exchanges in the order of ``prefix`` and then in order of arrival.
+    """A scheduler that releases the exchanges in ``prefix`` in that order, and all later ones in order of arrival.
 
     ``missing`` is the first exchange of the prefix that did not arrive in time, if any. From there on, the run deviates
     from the plan.
@@ -126,7 +126,7 @@ class OrderScheduler:
         self._current = exchange
 
     def record_call(self, call: ObservedCall) -> None:
-        """Record the call that the sandbox is processing: the released exchange's or a blocking client's."""
+        """Record the current call, which belongs to the released exchange or to a blocking client."""
         exchange, self._current = self._current, None
         if exchange is not None:
             exchange.call = call

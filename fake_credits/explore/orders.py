@@ -49,7 +49,7 @@ Occurrence = tuple[int, int]
 
 
 class StepIds:
-    """Assigns tasks and exchanges numbers that are the same in every run; a task is identified by what created it."""
+    """Gives tasks and exchanges the same numbers in every run; a task is identified by what created it."""
 
     def __init__(self) -> None:
         self._tasks: dict[tuple[int, int], int] = {}
@@ -148,7 +148,7 @@ class _Run:
                     yield earlier, later
 
     def reverse(self, earlier: int, later: int) -> tuple[tuple[int, ...], frozenset[Occurrence]]:
-        """Return the order without the earlier exchange and all that depends on it, but ending with the later one."""
+        """Return an order that ends with the later exchange, and omits the earlier one and all that depends on it."""
         positions = range(len(self._steps))
         kept = [position for position in positions if position != earlier and not self._causes[position] >> earlier & 1]
         _, last = self._trace(self._steps[later], kept)

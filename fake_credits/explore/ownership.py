@@ -2,7 +2,7 @@
 
 A call is the test's own if the innermost frame outside the HTTP stack is the test function (including its lambdas and
 comprehensions), a fixture, a ``setUp`` method or a conftest. All other calls are the application's, including those
-from its threads and those that arrive over a socket.
+from its threads and those that arrive over a socket, unless this package's clients mark them as the test's.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ _INNER = re.compile(r"(\.<locals>\.<(lambda|genexpr|listcomp|dictcomp|setcomp)>)
 class TestCode:
     """The code that belongs to tests: tests and fixtures in ``functions``, and modules whose names match ``modules``.
 
-    The owner of each code object is determined once.
+    The owner of each code object is cached.
     """
 
     __test__ = False

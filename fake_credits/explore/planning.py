@@ -97,7 +97,7 @@ class Plan:
 
 
 def _can_be_expanded(run: Run) -> bool:
-    """Return whether all faults were injected, none lasts or is stale, and one of them hid a committed write."""
+    """Return whether all faults were injected, none of them is lasting or ``stale``, and one hid a committed write."""
     if any(fault.lasts or fault.name == "stale" for _, fault in run.schedule):
         return False
     return len(run.faulted_calls) == len(run.schedule) and any(call.is_suppressed for call in run.faulted_calls)
@@ -114,7 +114,7 @@ def triggered_calls(run: Run, reference: Run) -> list[ObservedCall]:
     """Return the calls that follow the last fault and are absent from the fault-free run.
 
     The two runs are compared backwards from their ends. If the test failed, they aren't compared, because any later
-    read may have been triggered.
+    read may have been triggered by the fault.
     """
     faulted = run.faulted_calls
     expected_calls = reference.application_calls
@@ -131,7 +131,7 @@ def triggered_calls(run: Run, reference: Run) -> list[ObservedCall]:
 
 
 def _tried_calls(calls: Sequence[ObservedCall]) -> Iterator[CallKey]:
-    """Yield the keys of the calls to inject faults at: of equal calls, only the first, second and last."""
+    """Yield the keys of the calls to inject faults at: of identical calls, only the first, the second and the last."""
     groups: defaultdict[CallKey, list[CallKey]] = defaultdict(list)
     for call in calls:
         groups[call.key._replace(occurrence=0)].append(call.key)

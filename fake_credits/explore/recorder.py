@@ -32,7 +32,7 @@ MIN_STORM_CALLS = 20
 
 
 class CallStorm(BaseException):
-    """Raised in an application that makes far more calls than in the fault-free run, to end the run.
+    """Raised to end a run in which the application makes far more calls than in the fault-free run.
 
     It does not derive from Exception, so that retry loops don't catch it.
     """
@@ -63,10 +63,10 @@ _STORM = CallFault("storm", Rule(_RefuseAndClose(), name="storm"))
 
 
 class Recorder:
-    """A recorder of one run, which injects the faults of a schedule.
+    """Records one run, and injects the faults of its schedule.
 
-    `attach` it to the run's sandbox before the first call, and call `finish` before the sandbox is closed. If the
-    application makes more than ``max_calls`` calls, a `CallStorm` ends the run; where no exception can reach the
+    `attach` the recorder to the run's sandbox before the first call, and call `finish` before the sandbox is closed. If
+    the application makes more than ``max_calls`` calls, a `CallStorm` ends the run; where no exception can reach the
     caller, the call is refused and `on_storm` is called instead. A ``scheduler`` determines the order of concurrent
     calls.
     """
@@ -241,7 +241,7 @@ def outcome_of(
 
 
 def _single_error(error: BaseException) -> BaseException:
-    """Return the only exception in a group, as raised by trio and anyio, or any other error unchanged."""
+    """Return the exception in a group of one, as raised by trio and anyio; return any other error unchanged."""
     exceptions: tuple[BaseException, ...] = getattr(error, "exceptions", ())
     return _single_error(exceptions[0]) if len(exceptions) == 1 else error
 

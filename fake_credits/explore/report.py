@@ -32,7 +32,7 @@ _WIDTH = 110
 
 
 def summarize(exploration: Exploration) -> str:
-    """Return text that gives the numbers of schedules and orders that were run, in total and by verdict."""
+    """Return text with the numbers of schedules and orders that were run, in total and by verdict."""
     parts = [summarize_runs(exploration.results)] if exploration.results or not exploration.orders else []
     if exploration.orders:
         diverged = exploration.diverged_count
@@ -41,7 +41,7 @@ def summarize(exploration: Exploration) -> str:
 
 
 def summarize_runs(results: Iterable[JudgedRun], noun: str = "schedule") -> str:
-    """Return text that gives the number of runs, in total and by verdict."""
+    """Return text with the number of runs, in total and by verdict."""
     counts = count_verdicts(results)
     total, fine = counts.total(), counts.pop(_FINE_LABEL, 0)
     parts = [f"{fine} {_FINE_LABEL}"] if fine or not counts else []
@@ -96,7 +96,7 @@ def _matrix(exploration: Exploration) -> list[str]:
         label = f"{call.number} {truncate(call.key.label)}"
         rows.append((label, *(_cell(cells, call.key, fault) for fault in columns)))
     lines = _align(rows, [index for index, fault in enumerate(columns) if fault.lasts])
-    return lines + ([f"… {len(calls) - _MAX_ROWS} more calls"] if len(calls) > _MAX_ROWS else [])
+    return lines + (["… " + pluralize(len(calls) - _MAX_ROWS, "more call")] if len(calls) > _MAX_ROWS else [])
 
 
 def _cell(cells: dict[tuple[CallKey | int, str], Judgement], key: CallKey, fault: CallFault) -> str:
@@ -201,7 +201,7 @@ def summary_lines(documents: Sequence[JsonObject]) -> Iterator[str]:
     if orders:
         yield _with_totals(pluralize(orders.total(), "order"), orders)
     if diverged := sum(document["diverged"] for document in explored):
-        yield f"{pluralize(diverged, 'order')} diverged: their tests differ from run to run"
+        yield f"{pluralize(diverged, 'order')} diverged: the tests differ from run to run"
     yield from _amber_findings(explored)
     yield from _not_explored(documents)
     for reason, count in untried.items():

@@ -20,9 +20,9 @@ NetKey = tuple[str, str, int]
 class ObservedCall:
     """A call to the sandbox.
 
-    ``fault`` is the injected fault, and ``has_own_rule`` says whether one of the test's own rules fired. ``number`` is
-    the call's position among the application's calls, from 1, or 0 for a call made by the test itself. ``at_ms`` is
-    when it arrived.
+    ``fault`` is the injected fault, and ``has_own_rule`` says whether one of the test's own rules fired for it.
+    ``number`` is the call's position among the application's calls, from 1, or 0 for a call made by the test itself.
+    ``at_ms`` is when it arrived.
     """
 
     ordinal: int
@@ -42,7 +42,7 @@ class ObservedCall:
 
     @property
     def is_write(self) -> bool:
-        """Return whether the call would change a balance."""
+        """Return whether the call is meant to change a balance."""
         return self.operation == CREATE_TRANSACTION and self.delta is not None
 
     @property
@@ -77,7 +77,7 @@ class ObservedCall:
 
     @property
     def request(self) -> CallKey:
-        """Return the key without its occurrence; equal requests have the same result, even in different runs."""
+        """Return the key without its occurrence, so that identical requests compare equal, even in different runs."""
         return self.key._replace(occurrence=0)
 
 
@@ -93,7 +93,7 @@ class RunTrace:
     results: frozenset[tuple[str, int, str]] = frozenset()
 
     def differing_results(self, other: "RunTrace") -> set[tuple[str, int]]:
-        """Return where the test got different results in another run."""
+        """Return the functions and lines where the test got different results in another run."""
         return {(function, line) for function, line, _ in self.results ^ other.results}
 
 
@@ -116,9 +116,9 @@ class Outcome:
 class Run:
     """One run of a test.
 
-    ``not_met`` is how many faults of the schedule had no matching call. ``inspected_after`` is the number of calls
-    before the test last inspected the ledger. ``violations`` are the user-defined invariants that were broken. ``hang``
-    says why a command had to be stopped, other than for a storm.
+    ``not_met`` is the number of faults in the schedule that had no matching call. ``inspected_after`` is the number of
+    calls before the test last inspected the ledger. ``violations`` are the user-defined invariants that were broken.
+    ``hang`` says why a command had to be stopped, unless it was for a call storm.
     """
 
     schedule: Schedule
@@ -152,7 +152,7 @@ class Run:
 
     @property
     def writes(self) -> list[ObservedCall]:
-        """Return the application's calls that would change a balance."""
+        """Return the application's calls that are meant to change a balance."""
         return [call for call in self.application_calls if call.is_write]
 
     @property

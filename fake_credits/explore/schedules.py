@@ -33,9 +33,9 @@ class ScheduleError(ValueError):
 
 
 class CallKey(NamedTuple):
-    """What identifies a call, other than its position, which depends on other calls.
+    """Identifies a call without its position, which depends on other calls.
 
-    ``occurrence`` counts otherwise equal calls, from 1. ``application`` is empty for the default application. In a
+    ``occurrence`` counts otherwise identical calls, from 1. ``application`` is empty for the default application. In a
     schedule written by a user, empty fields and None match anything.
     """
 
@@ -47,12 +47,12 @@ class CallKey(NamedTuple):
     occurrence: int = 1
 
     def matches(self, other: "CallKey") -> bool:
-        """Return whether this key, whose empty fields match anything, matches another one."""
+        """Return whether this key matches another one; its empty fields match anything."""
         return all(wanted in ("", None, actual) for wanted, actual in zip(self, other, strict=True))
 
     @property
     def label(self) -> str:
-        """Return the call for display, without its occurrence."""
+        """Return the call as text, without its reason and occurrence."""
         return _join(
             self.operation,
             _display_id(self.user),
@@ -113,7 +113,7 @@ FAULTS: Mapping[str, CallFault] = {
 """All named faults; ``stale`` is injected only on request."""
 
 UNSENT_TWINS = {"lost_after": "lost_before", "silent_after": "silent"}
-"""Faults after the commit, each with the fault before the commit that looks the same to the application."""
+"""Maps each fault after the commit to the fault before the commit that looks the same to the application."""
 
 
 def sort_faults(names: Iterable[str]) -> list[str]:
@@ -216,7 +216,7 @@ class _Reader:
             raise self.fail("a call is missing")
         if tokens[0].isdecimal():
             if len(tokens) > 1 or not 0 < int(tokens[0][:9]) < 10**8:
-                raise self.fail(f"{' '.join(tokens)!r} is not a call number, which starts at 1")
+                raise self.fail(f"{' '.join(tokens)!r} is not a call number (1 or higher)")
             return int(tokens[0])
         return self._parse_key(tokens)
 

@@ -1,6 +1,6 @@
 """Faults: rules that say which calls go wrong, when and how.
 
-Presets and scenario files are in `scenarios`, which isn't imported here, because most sandboxes don't need it.
+Presets and scenario files are handled by `scenarios`, which isn't imported here, because most sandboxes don't need it.
 """
 
 from fake_credits.faults.active_rule import ActiveRule

@@ -1,4 +1,4 @@
-"""The active rules of a sandbox; each checks its conditions and counts its matches and firings."""
+"""A sandbox's active rules, each of which checks its conditions and counts its matches and firings."""
 
 import traceback
 from collections import Counter, deque
@@ -51,7 +51,7 @@ class Firing:
         )
 
     def undo(self) -> None:
-        """Undo this firing, whose effect had nothing to change."""
+        """Undo this firing, because its effect had nothing to change."""
         _, application, user = self._call_key
         self.active_rule.undo_firing(application, user)
 
@@ -59,8 +59,8 @@ class Firing:
 class ActiveRule:
     """A rule in a sandbox, with the number of calls that it ``matched`` and the number for which it ``fired``.
 
-    As a context manager, it removes the rule when the block exits. ``take_out`` removes it from its engine; its second
-    argument says whether the rule, if unused, still fails the test.
+    As a context manager, it removes the rule when the block exits. ``take_out`` is called to remove the rule from its
+    engine; the second argument says whether the rule still fails the test if it is unused.
     """
 
     def __init__(
@@ -87,8 +87,8 @@ class ActiveRule:
     def is_unused(self) -> bool:
         """Return whether the rule was used less than declared; if so, the test fails.
 
-        A script must be used up, a rule with exact counts or a gate must have fired, and any other must have matched.
-        Optional rules, default latencies and rules that depend on chance are never unused.
+        A script must be used up, a rule with exact counts or a gate must have fired, and any other rule must have
+        matched a call. Optional rules, default latencies and rules that depend on chance never count as unused.
         """
         rule = self.rule
         if not rule.is_certain or rule.optional or rule.name == DEFAULT_LATENCY_NAME:
@@ -103,8 +103,7 @@ class ActiveRule:
         return 0.0 if self.rule.stacks else self.rule.probability or 0.0
 
     def script_left(self) -> Sequence[int | str]:
-        """Return the script entries that no call has used; with ``per="user"``, those that no user's calls have
-        used."""
+        """Return the script entries that no call has used; with ``per="user"``, those that no user has reached."""
         return self.rule.script[max(self._fire_counts.values(), default=0) :]
 
     def remove(self) -> None:
@@ -122,12 +121,12 @@ class ActiveRule:
         self.remove()
 
     def undo_firing(self, application: str, user: str) -> None:
-        """Subtract one firing, for a user's call, from the counts."""
+        """Subtract a firing for one of the user's calls from the counts."""
         self.fired -= 1
         self._fire_counts[self._counter_key(application, user)] -= 1
 
     def _build_predicates(self) -> Iterator[Callable[[IncomingCall], bool]]:
-        """Yield the conditions on a call, except those on its operation, application, user and client."""
+        """Yield a predicate for each condition except those on the operation, application, user and client."""
         rule, start_ms, end_ms = self.rule, self.start_ms, self.end_ms
         if rule.during is not None:
             yield lambda call: start_ms <= call.now_ms < end_ms
@@ -146,7 +145,7 @@ class ActiveRule:
             raise PredicateError(self.name, error) from error
 
     def count_match(self, call: IncomingCall) -> int:
-        """Count a matching call and return its number; with ``per="user"``, its number among the user's calls."""
+        """Count a matching call and return its number; with ``per="user"``, its number among the user's matches."""
         self.matched += 1
         if not self.rule.per:
             return self.matched
@@ -155,7 +154,7 @@ class ActiveRule:
         return self._match_counts[counter_key]
 
     def conditions_hold(self, call: IncomingCall, match_count: int) -> bool:
-        """Return whether the rule's counts allow it to fire for a call, whatever its probability."""
+        """Return whether the rule's counts allow it to fire for a call, regardless of its probability."""
         rule = self.rule
         return (
             (rule.at is None or call.ordinal == rule.at)
@@ -169,7 +168,7 @@ class ActiveRule:
     def fire(self, call: IncomingCall) -> tuple[bool, Effect | None]:
         """Return whether the rule fires, and with which effect.
 
-        If the effect is None, the call passes and no further rules are tried.
+        If it fires with the effect None, the call passes and no further rules are tried.
         """
         rule, counter_key = self.rule, self._counter_key(call.application, call.user)
         effect = rule.effect
@@ -187,7 +186,7 @@ class ActiveRule:
         return True, effect
 
     def record_pass(self, call: IncomingCall) -> None:
-        """Record a matching call for which the rule did not fire."""
+        """Record a matching call for which the rule did not fire, if the effect counts passes."""
         effect = self.rule.effect
         if effect is not None and effect.counts_passes:
             effect.record_pass(self._pass_times_of(self._counter_key(call.application, call.user)), call.now_ms)

@@ -45,16 +45,16 @@ _CATALOGUE_ARGUMENTS: Mapping[str, Sequence[tuple[Any, ...]]] = {
     "hold_at_gate": [],  # held calls need a test that releases them
     "unauthorized": [("revoked",), ("rotated",)],
 }
-"""Arguments for effects that require them or are listed more than once; the others are listed once, without any."""
+"""The arguments for each of an effect's entries in the catalogue; any other effect has one entry, without arguments."""
 
 
 def catalogue(operation: OperationSelector) -> list[Rule]:
     """Return the faults that can hit an operation: each effect, with typical attributes, in each of its phases.
 
-    ``@pytest.mark.parametrize("rule", catalogue("createTransaction"))`` checks that an application survives them all.
-    The order is stable. `HoldAtGate` is left out, because the test must release the gate; a rule with `Unauthorized` is
-    optional, because it affects only one kind of client. ``operation`` takes the same values as in a rule. Raises
-    FaultError for any other.
+    With ``@pytest.mark.parametrize("rule", catalogue("createTransaction"))``, a test can check that an application
+    survives each of them. The order is stable. `HoldAtGate` is left out, because the test must release the gate; a rule
+    with `Unauthorized` is optional, because it affects only one kind of client. ``operation`` takes the same values as
+    in a rule. Raises FaultError for any other value.
     """
     operation = cast("OperationSelector", normalize_operation(operation))
     check_choice("operation", operation, OPERATIONS_BY_NAME)
@@ -75,7 +75,8 @@ def lost_response(then: Effect | CloseMode = "reset") -> Rule:
     """Return the fault that costs real money: the write is committed, but the client gets no usable response.
 
     ``then`` is ``"reset"``, ``"close"`` or ``"hang"``, the corresponding effect, or another effect that loses the
-    response: ``Status(502)``, ``NotJson()``, ``Truncate()``, ``Garbage()``. Raises FaultError for any other.
+    response, such as ``Status(502)``, ``NotJson()``, ``Truncate()`` or ``Garbage()``. Raises FaultError for anything
+    else.
     """
     effect = SCRIPT_ACTIONS.get(then) if isinstance(then, str) else then
     if not isinstance(effect, _RESPONSE_LOSING_EFFECTS):

@@ -1,10 +1,10 @@
-"""A sandbox's rules, and which of them fire for a call.
+"""A sandbox's rules, and the choice of those that fire for a call.
 
-Rules are tried in the order of declaration, but scripted ones before random ones, and the default latency last. The
-first rule that fires wins, unless it stacks: then the next is tried too. Exclusive random rules share one draw, so each
-rate is exact. A draw is a pure function of (seed, rule, key, ordinal of the call among those with that key), where the
-key is (operation, application, user), so the faults that hit one user's calls do not depend on other users' concurrent
-calls.
+Rules are tried in the order in which they were declared, except that scripted rules come before random ones, and the
+default latency comes last. The first rule that fires wins, unless it stacks: then the next is tried too. Exclusive
+random rules share one draw, so each rate is exact. A draw depends only on the seed, the call's key (operation,
+application and user), the call's ordinal among those with the same key and, unless the draw is shared, the rule. The
+faults that hit one user's calls therefore do not depend on other users' concurrent calls.
 """
 
 import math
@@ -79,8 +79,8 @@ class FaultEngine:
     def add(self, rule: Rule) -> ActiveRule:
         """Add a rule at the end.
 
-        Raises FaultError if the sandbox has too many rules, if the name is taken, or if the probabilities of the
-        exclusive random rules that one call can match add up to more than 1.
+        Raises FaultError if the sandbox has too many rules, if the rule's name is taken or reserved, or if the
+        probabilities of the exclusive random rules that one call can match add up to more than 1.
         """
         remaining = self._rules_to_keep(rule)
         if len(remaining) >= MAX_RULES:
@@ -96,7 +96,7 @@ class FaultEngine:
         return active
 
     def _rules_to_keep(self, rule: Rule) -> list[ActiveRule]:
-        """Return the rules to keep when ``rule`` is added; a new default latency replaces the previous one."""
+        """Return the rules to keep when ``rule`` is added; a default latency replaces any for the same operation."""
         if rule.name != DEFAULT_LATENCY_NAME:
             if rule.name and any(active.name == rule.name for active in self.rules):
                 raise FaultError(f"name is {rule.name!r}, which is already taken by another rule")
@@ -137,7 +137,7 @@ class FaultEngine:
         self._invalidate()
 
     def unused_rules(self) -> list[ActiveRule]:
-        """Return the rules that stayed unused, including those that have been removed and those of open gates."""
+        """Return the rules that stayed unused, including those that have been removed and those whose gate is open."""
         return self._ended_unused + [active for active in self.rules if active.is_unused]
 
     def match(self, call: IncomingCall) -> list[Firing]:
@@ -277,7 +277,7 @@ def _total_share(rules: Iterable[ActiveRule]) -> float:
 
 
 def _max_total(rules: Sequence[ActiveRule], criteria: Sequence[str]) -> float:
-    """Return the largest total share of rules that one call can match; a result within the limit may be inexact."""
+    """Return the largest total share of rules that one call can match; the result is exact only if above the limit."""
     total = _total_share(rules)
     if total <= _TOTAL_LIMIT:
         return total

@@ -80,10 +80,10 @@ class Faults:
     ) -> ActiveRule:
         """Add a rule: an effect, a `Rule` or a JSON object, for an operation, with further fields of `Rule`.
 
-        A script needs no effect: ``add(script=[503, "ok"])``. The rule is active until it is removed or the sandbox
-        closes; in ``with credits.faults.add(...) as rule``, until the block exits. If it stays unused, the test fails,
-        unless the rule is optional or depends on chance. ``credits.faults(...)`` does the same. Raises FaultError,
-        which names the invalid field.
+        A script needs no effect: ``add(script=[503, "ok"])``. The rule stays active until it is removed or the sandbox
+        closes or, in ``with credits.faults.add(...) as rule:``, until the block exits. If it stays unused, the test
+        fails, unless the rule is optional or depends on chance. ``credits.faults(...)`` does the same. Raises
+        FaultError for an invalid rule, naming the invalid field.
         """
         operation_field = {} if operation is None else {"operation": operation}
         if isinstance(what, str | Path | Sequence):
@@ -100,8 +100,8 @@ class Faults:
     def load(self, what: object) -> LoadedRules:
         """Add all rules of a preset (by name), a scenario file (by path) or a list.
 
-        They stay active as long as those added by `add`; in ``with credits.faults.load("outage"):``, until the block
-        exits. Raises FaultError, without adding any, if one of them is invalid.
+        They stay active until they are removed or the sandbox closes or, in ``with credits.faults.load("outage"):``,
+        until the block exits. Raises FaultError, without adding any rule, if one of them is invalid.
         """
         from fake_credits.faults.scenarios import parse_rules
 

@@ -1,7 +1,7 @@
 """Gates, which hold exchanges until a test releases them, in an order of its choice.
 
-Releasing a gate runs each held exchange up to its next wait or its end, one after the other, and only then wakes its
-client. Waking the clients in order isn't enough, because they would race. See docs/how-to/races.md.
+Releasing a gate runs the held exchanges one after the other, each until it waits again or ends, and only then wakes its
+client. Waking the clients in order wouldn't be enough, because they would race. See docs/how-to/races.md.
 """
 
 import threading
@@ -16,7 +16,7 @@ from fake_credits.errors import GateTimeout
 
 
 class GateTicket(msgspec.Struct, frozen=True, eq=False):
-    """An exchange held at a gate. ``resume`` runs it up to its next wait or its end, and then wakes its client."""
+    """An exchange held at a gate. ``resume`` runs it until it waits again or ends, and then wakes its client."""
 
     user: str
     ordinal: int
@@ -86,7 +86,7 @@ class Gate:
 
     @keyword_hint("limit_s")
     async def async_wait_for(self, count: int = 1, *, limit_s: float | None = None) -> None:
-        """Wait like `wait_for`, in any event loop."""
+        """Wait like `wait_for`, but without blocking; works in any event loop."""
         limit_s = self._check_wait(count, limit_s)
         event = CrossThreadEvent()
         with self._on_arrivals(count, event.set) as already_arrived:
@@ -98,8 +98,9 @@ class Gate:
         """Release the held exchanges, one after the other, and open the gate for later ones.
 
         ``order`` selects exchanges by user, or by position, counted from 0 in order of arrival; the others follow in
-        order of arrival. With ``keep``, the others stay held and the gate stays closed. Raises ValueError if a selected
-        exchange isn't held, and TypeError if ``order`` isn't a list.
+        order of arrival. With ``keep``, the others stay held and the gate stays closed. Raises ValueError if ``order``
+        selects an exchange that isn't held, the same one twice, or a user with several held exchanges, and TypeError if
+        it isn't a list.
         """
         _check_order(order)
         with self._lock:
@@ -140,7 +141,8 @@ class Gate:
     def would_deadlock(self) -> bool:
         """Return whether no other thread could release the gate.
 
-        Daemon threads older than the gate don't belong to the test, and the fake's own threads never release it.
+        Daemon threads older than the gate are assumed not to belong to the test, and the fake's own threads never
+        release it.
         """
         current = threading.current_thread()
         other_threads = (thread for thread in threading.enumerate() if thread is not current)
@@ -172,9 +174,10 @@ class Gate:
 
     @contextmanager
     def _on_arrivals(self, count: int, callback: Callable[[], None]) -> Generator[bool]:
-        """In the block, call ``callback`` once ``count`` exchanges have arrived.
+        """During the block, call ``callback`` once ``count`` exchanges have arrived.
 
-        Yields True if they already have, or if no more can arrive, because the sandbox is closing or being reset.
+        Yields True if they have already arrived, or if no more can arrive because the sandbox is closing or being
+        reset.
         """
         entry = (count, callback)
         with self._lock:

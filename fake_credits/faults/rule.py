@@ -34,7 +34,7 @@ DEFAULT_LATENCY_NAME = "latency"
 """The name of the default latency's rules."""
 
 SCRIPT_ACTIONS: Mapping[str, Effect | None] = {"ok": None, "reset": Reset(), "close": Close(), "hang": Hang()}
-"""The entries that a script can have in addition to statuses."""
+"""The entries other than statuses that a script can have."""
 
 _COUNTS = ("at", "nth", "first", "every", "after", "times")
 _MAX_COUNT = 10**9
@@ -75,7 +75,7 @@ class IncomingCall(NamedTuple):
     """A call that rules are matched against, before it is executed.
 
     ``ordinal`` counts the sandbox's exchanges from 1. ``fields`` are the headers as bytes, with lower-case names.
-    ``reason`` is empty, and ``delta`` None, if the body has no valid one.
+    ``reason`` is empty if the body has no valid reason, and ``delta`` is None if it has no valid delta.
     """
 
     ordinal: int
@@ -105,21 +105,21 @@ _SCRIPT = _Script()
 class Rule(FaultValue):
     """Which calls a fault hits, when, and what happens to them.
 
-    Which calls (all criteria must match): ``operation`` (its name, ``reads``, ``writes`` or ``*``), ``application``,
-    ``user``, ``client`` (``server`` or ``user``), ``reason``, ``header`` (names to values), ``where`` (a function of an
-    `IncomingCall`; if it raises, the call gets a 500 and the test fails).
+    Which calls (all criteria must match): ``operation`` (an operation's name, ``reads``, ``writes`` or ``*``),
+    ``application``, ``user``, ``client`` (``server`` or ``user``), ``reason``, ``header`` (names mapped to values),
+    ``where`` (a function that takes an `IncomingCall`; if it raises, the call gets a 500 and the test fails).
 
     When (all conditions must hold): ``at`` is the number of an exchange in the sandbox. Of the matching calls, the rule
     fires for the ``nth``, for the ``first`` n, for ``every`` nth or for those ``after`` the first n, but at most
     ``times`` times. ``script`` has one entry per call: a status, ``ok``, ``reset``, ``close`` or ``hang``.
-    ``probability`` is from 0 to 1. ``during`` is a start and an end on the sandbox's clock, as aware datetimes, ISO
-    8601 strings, or seconds since the sandbox started; None leaves an end open, and calls outside this period don't
-    match. ``per="user"`` counts each user's calls separately.
+    ``probability`` is from 0 to 1. ``during`` is a period on the sandbox's clock: its start and end, as aware
+    datetimes, ISO 8601 strings, or seconds since the sandbox started. None leaves either side open, and calls outside
+    the period don't match. ``per="user"`` counts each user's calls separately.
 
     What: an ``effect`` in a ``phase``, by default the effect's first phase. With ``stack``, the following rules are
-    tried too. A rule that no call used fails the test, unless it is ``optional`` or depends on chance.
+    tried too. A rule that stays unused fails the test, unless it is ``optional`` or depends on chance.
 
-    Raises FaultError, which names the field and its allowed values.
+    Raises FaultError for an invalid field, naming it and its allowed values.
     """
 
     effect: Effect | None = None
@@ -156,8 +156,10 @@ class Rule(FaultValue):
 
     @property
     def operations(self) -> frozenset[Operation]:
-        """Return the operations that the rule can affect; listUsers has no user, and only createTransaction has a
-        reason."""
+        """Return the operations that the rule can affect.
+
+        A rule with a user can't affect listUsers, and one with a reason can affect only createTransaction.
+        """
         possible = OPERATIONS_BY_NAME[self.operation] & _action_of(self).operations
         if self.user:
             possible -= {Operation.LIST_USERS}
@@ -303,7 +305,7 @@ def _check_schedule(rule: Rule) -> None:
 def _check_counts(rule: Rule) -> None:
     """Reject counts that no call can satisfy, and script entries that no call can reach.
 
-    The sandbox's nth exchange is at most the rule's nth match.
+    By the sandbox's nth exchange, a rule has matched at most n calls.
     """
     every, counts = rule.every or 1, _counts_of(rule)
     lowest, highest = (rule.after or 0) + 1, min(rule.first or _MAX_COUNT, rule.at or _MAX_COUNT)

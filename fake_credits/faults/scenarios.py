@@ -131,8 +131,8 @@ def parse_rules(value: object, *, source: str = "faults") -> tuple[Rule, ...]:
 def latency_rules(value: object) -> tuple[Rule, ...]:
     """Return the rules of a default latency: one for all operations, or one for each key of a mapping.
 
-    A latency is a number of milliseconds, a `Distribution`, a string that describes one, or a mapping of operations
-    (also ``reads``, ``writes``, ``*``) to these. None means no latency. Raises FaultError for anything else.
+    ``value`` is a number of milliseconds, a `Distribution`, a string that describes one, or a mapping from operations
+    (or ``reads``, ``writes``, ``*``) to any of these. None means no latency. Raises FaultError for anything else.
     """
     if value is None:
         return ()
@@ -181,7 +181,7 @@ def _validate_together(sourced_rules: Iterable[_SourcedRule]) -> tuple[Rule, ...
 
 @contextmanager
 def _error_prefix(prefix: str) -> Generator[None]:
-    """Prefix the message of a FaultError, unless the prefix is empty."""
+    """Prefix the message of a FaultError raised in the block, unless the prefix is empty."""
     try:
         yield
     except FaultError as error:
@@ -194,8 +194,8 @@ def _error_prefix(prefix: str) -> Generator[None]:
 def load_scenario(path: str | Path) -> tuple[Rule, ...]:
     """Return the rules of a scenario file.
 
-    Raises FaultError, with a message that starts with the path, if the file can't be read or is not a valid scenario in
-    TOML.
+    Raises FaultError, with a message that starts with the path, if the file can't be read, is not TOML or is not a
+    valid scenario.
     """
     with _error_prefix(str(path)):
         try:
@@ -204,7 +204,7 @@ def load_scenario(path: str | Path) -> tuple[Rule, ...]:
             document = tomllib.loads(data.decode("utf-8")) if len(data) <= _MAX_SCENARIO_BYTES else None
         except OSError as error:
             raise FaultError(f"can't be read: {error.strerror}") from None
-        except (ValueError, RecursionError) as error:  # ValueError: an integer with thousands of digits
+        except (ValueError, RecursionError) as error:  # ValueError: also raised for an integer with thousands of digits
             raise FaultError(f"not valid TOML: {error}") from None
         if document is None:
             raise FaultError(f"the file is larger than {_MAX_SCENARIO_BYTES} bytes")

@@ -24,19 +24,21 @@ class Wait:
 
 
 class Body(Wait, msgspec.Struct, frozen=True, eq=False):
-    """A wait for the complete body, which is its result. Raises PayloadTooLarge for more than ``limit_bytes``."""
+    """A wait whose result is the complete body. Raises PayloadTooLarge if the body exceeds ``limit_bytes``."""
 
     limit_bytes: int
 
     def too_large(self) -> PayloadTooLarge:
         """Return the error for a body over the limit."""
         size = f"{self.limit_bytes >> 20} MiB" if self.limit_bytes >= 1 << 20 else f"{self.limit_bytes >> 10} KiB"
-        return PayloadTooLarge(f"the body must have at most {self.limit_bytes} bytes ({size})")
+        return PayloadTooLarge(f"the body must be at most {self.limit_bytes} bytes long ({size})")
 
 
 class Sleep(Wait, msgspec.Struct, frozen=True, eq=False):
-    """A delay of at least ``ms`` milliseconds. ``after_byte``: a byte was just sent, so the client's timeout
-    restarts."""
+    """A delay of at least ``ms`` milliseconds.
+
+    ``after_byte`` says whether a byte was just sent, so that the client's timeout restarts.
+    """
 
     ms: float
     after_byte: bool = False
@@ -68,8 +70,10 @@ CHECKPOINT = Wait()
 
 
 def resume(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
-    """Run a coroutine to its next wait and return the wait, or None at the end; raise TypeError if it awaits anything
-    else."""
+    """Run a coroutine to its next wait; return the wait, or None if the coroutine has finished.
+
+    Raises TypeError if it awaits anything other than a `Wait`.
+    """
     try:
         wait = coroutine.send(value)
     except StopIteration:
@@ -90,7 +94,7 @@ def run_to_wait(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
 
 
 def throw(coroutine: ExchangeCoroutine, error: BaseException) -> Wait | None:
-    """Raise an error at a coroutine's current wait, run to the next one and return it, or None at the end."""
+    """Throw an error into a coroutine at its current wait; return its next wait, or None if it has finished."""
     try:
         return coroutine.throw(error)
     except StopIteration:

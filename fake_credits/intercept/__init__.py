@@ -1,4 +1,4 @@
-"""Interception: requests that HTTP libraries in this process send to certain base URLs go to a sandbox instead."""
+"""Interception: requests from this process's HTTP libraries to certain base URLs go to a sandbox instead."""
 
 import importlib
 import sys
@@ -26,11 +26,11 @@ ADAPTER_MODULES: Mapping[str, str] = {
     "urllib3.connectionpool": "urllib3",
     "urllib3_future.connectionpool": "urllib3",
 }
-"""The library modules that are patched, each with the module of this package that patches it."""
+"""The library modules that are patched, each with the module in this package that patches it."""
 
 
 class InterceptionRegistry:
-    """The base URLs intercepted in this process; if several contain a URL, the most recently added one handles it."""
+    """The base URLs intercepted in this process; if several match a URL, the most recently added one handles it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -58,7 +58,7 @@ class InterceptionRegistry:
         self._process_finalized()
 
     def remove_finalized(self, routes: Sequence[Route]) -> None:
-        """Stop intercepting these routes without blocking: the thread that runs a finalizer may hold the lock."""
+        """Stop intercepting these routes without blocking: a finalizer may run in a thread that holds the lock."""
         self._finalized.append(routes)
         self._process_finalized()
 
@@ -96,9 +96,9 @@ class InterceptionRegistry:
         self._patches.undo()
 
     def _on_import(self, module: ModuleType) -> None:
-        """Patch a library, without taking the lock, because the import may happen in another thread.
+        """Patch a library. This takes no lock, because the import may happen in another thread.
 
-        Raises RuntimeError for an unsupported version, because its requests would reach the network.
+        Raises RuntimeError for an unsupported version, whose requests would otherwise reach the network.
         """
         adapter = importlib.import_module(f"{__package__}.{ADAPTER_MODULES[module.__name__]}")
         try:

@@ -1,8 +1,8 @@
 """Interception in aiohttp, at its connector.
 
-An intercepted request gets a connection from the connector under a separate key, so the connector's limits, traces
-and keep-alive still apply. The connection is aiohttp's own protocol over an in-memory transport, so its parser, errors
-and retries apply too.
+An intercepted request gets a connection from the connector under a separate key, so the connector's limits, traces and
+keep-alive still apply. The connection uses aiohttp's own protocol over an in-memory transport, so aiohttp's parser,
+errors and retries apply too.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ def _patched_create_connection(original: Method, protocol_class: Any) -> Method:
 
 
 class _ConnectionKey(NamedTuple):
-    """The key of intercepted connections in the connector's pool; no network connection has such a key."""
+    """The key for intercepted connections in the connector's pool; no network connection has such a key."""
 
     route: Route
     is_ssl: bool = False
@@ -96,12 +96,12 @@ class _Timeouts(NamedTuple):
     total_timer: Any
 
     def shortest_s(self) -> float | None:
-        """Return the shorter timeout in seconds, or None for no limit; in aiohttp, 0 means no limit, too."""
+        """Return the shorter timeout in seconds, or None for no limit; in aiohttp, 0 also means no limit."""
         return min(filter(None, (self.next_byte_s, self.total_s)), default=None)
 
 
 class _MemoryTransport(asyncio.Transport):
-    """The transport of an intercepted connection, which feeds the sandbox's responses to the protocol."""
+    """The transport for an intercepted connection; it feeds the sandbox's responses to the protocol."""
 
     def __init__(self, route: Route, protocol: Any, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class _MemoryTransport(asyncio.Transport):
         self._is_closing = False
 
     def prepare(self, timeouts: _Timeouts, calling_task: "asyncio.Task[Any] | None") -> None:
-        """Set the timeouts of the next request, and the task that makes it."""
+        """Set the timeouts for the next request, and the task that makes it."""
         self._timeouts, self._calling_task = timeouts, calling_task
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -160,7 +160,7 @@ class _MemoryTransport(asyncio.Transport):
         self._loop.call_soon(self._protocol.connection_lost, error)
 
     def close(self) -> None:
-        """Close the connection, cancelling a response in progress."""
+        """Close the connection, cancelling any response in progress."""
         if not self._is_closing:
             self._close_with(None)
             if self._respond_task is not None:

@@ -1,9 +1,9 @@
 """Interception in httpcore and httpcore2, and thereby in httpx and httpx2, at the sync and async connection pools.
 
-An intercepted request occupies a slot in the pool like a connection, so the pool's limit and timeout apply. A complete
-response bypasses the library's HTTP/1.1 connection, which would double the cost. For an incomplete response, that
-connection reads from an in-memory stream, so that the errors are the library's own. For an unusual request, it writes
-to the stream, so that h11 rejects what it would reject on a socket.
+An intercepted request occupies a slot in the pool, as a connection would, so the pool's limit and timeout apply. A
+complete response bypasses the library's HTTP/1.1 connection, because using it would double the cost. For an incomplete
+response, that connection reads from an in-memory stream, so that the errors are the library's own. For an unusual
+request, it writes to the stream, so that h11 rejects what it would reject on a socket.
 """
 
 import logging
@@ -78,7 +78,7 @@ def _patched_handle_async_request(original: Method, httpcore: "_Httpcore", route
 def _patched_create_connection(original: Method) -> Method:
     """Return a replacement for ``create_connection``.
 
-    For an intercepted request, the ``origin`` passed in is the connection itself.
+    For an intercepted request, ``origin`` is already the connection to return.
     """
 
     @wraps(original)
@@ -97,7 +97,7 @@ class _Httpcore:
         self._logger = logging.getLogger(f"{module.__name__}.http11")
 
     def find_route(self, routes: Routes, request: Any) -> Route | None:
-        """Return a request's route, or None if it has none; raise httpcore's ConnectError for a near miss."""
+        """Return a request's route, or None if it has none. Raises httpcore's ConnectError for a near miss."""
         url = request.url
         try:
             return routes.find(request.method, url.scheme, url.host, url.port, url.target)
@@ -132,7 +132,7 @@ class _Httpcore:
 
 
 class _PoolRequestUrl(NamedTuple):
-    """The part of a request's URL that a pool needs. The origin is the connection itself, and thus unique."""
+    """The part of a request's URL that a pool needs. ``origin`` is the connection, so no other one matches it."""
 
     scheme: bytes
     origin: "_BaseConnection"
@@ -273,7 +273,7 @@ class _Connection(_BaseConnection):
         return iter([self.response.body] if self.stream is None else self.stream)
 
     def close(self) -> None:
-        """Leave the pool, because the response has been read or the pool is closing."""
+        """Leave the pool; called when the response has been read or the pool is closing."""
         if self.stream is not None:
             self.stream.close()
         if expired := self.release():

@@ -121,7 +121,7 @@ def _format_url(scheme: str, host: str, port: int, path: str) -> str:
 
 
 class NearMissError(Exception):
-    """Raised if a request to an intercepted host ends with an operation's path, but is outside the base URLs."""
+    """Raised if a URL on an intercepted host ends with an operation's path, but is outside the base URLs."""
 
 
 class Route(msgspec.Struct, frozen=True, eq=False):
@@ -152,7 +152,7 @@ class Route(msgspec.Struct, frozen=True, eq=False):
 
 
 class HostRoutes:
-    """The routes of one host, newest first."""
+    """The routes for one host, newest first."""
 
     def __init__(self, host: str) -> None:
         self._host = host
@@ -172,10 +172,10 @@ class HostRoutes:
                 self._by_origin.setdefault((scheme, port), []).append(route)
 
     def find(self, method: str | bytes, scheme: str | bytes, port: int | None, target: bytes) -> Route | None:
-        """Return the route that contains a URL on this host, or record that none does.
+        """Return the route for a URL on this host; if there is none, record the request and return None.
 
-        Raises NearMissError if none does but the path ends with an operation's path, because the URL was probably meant
-        for a route.
+        Raises NearMissError instead if the path ends with an operation's path, because the URL was probably meant for a
+        route.
         """
         for route in self._by_origin.get((scheme, port), ()):
             if route.base_url.contains(target):
@@ -218,7 +218,7 @@ def _is_loopback(host: str) -> bool:
 
 
 class Routes:
-    """The active routes; if several contain a URL, the most recently added one matches.
+    """The active routes; if several match a URL, the most recently added one is used.
 
     Lookups take no lock, because the table is replaced as a whole. Callers of `replace_all` must hold their own lock.
     """
@@ -246,7 +246,7 @@ class Routes:
         self._by_host, self.active = by_host, tuple(routes)
 
     def for_host(self, host: str | bytes) -> HostRoutes | None:
-        """Return a host's routes, or None if it has none.
+        """Return the routes for a host, or None if there are none.
 
         This is called for every request in the process, and nearly always returns None.
         """
@@ -255,10 +255,10 @@ class Routes:
     def find(
         self, method: str | bytes, scheme: str | bytes, host: str | bytes, port: int | None, target: bytes
     ) -> Route | None:
-        """Return the route that contains a URL, else None. ``port`` may be None for the scheme's default.
+        """Return the route for a URL, or None if there is none. ``port`` may be None for the scheme's default.
 
-        The string arguments must be all str or all bytes, except that ``target`` is always bytes. Raises NearMissError
-        as `HostRoutes.find` does.
+        The string arguments must be either all str or all bytes, except that ``target`` is always bytes. Raises
+        NearMissError as `HostRoutes.find` does.
         """
         host_routes = self.for_host(host)
         return None if host_routes is None else host_routes.find(method, scheme, port, target)

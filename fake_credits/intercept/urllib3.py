@@ -89,7 +89,7 @@ _SKIP_HEADER_MARK = b"@@@SKIP_HEADER@@@"  # urllib3's value for omitting a defau
 
 
 class _CurrentRoute(threading.local):
-    """The route of the ``urlopen`` call in progress, separate for each thread."""
+    """The route for the ``urlopen`` call in progress in the current thread."""
 
     route: Route | None = None
 
@@ -125,7 +125,7 @@ def _refuse_urllib3_future(package: str) -> None:
 
 
 def _patched_urlopen(original: Method, routes: Routes, urllib3: "_Urllib3", current_route: _CurrentRoute) -> Method:
-    """Return a method that selects the route of each attempt; to retry, urllib3 calls it recursively."""
+    """Return a method that selects the route for each attempt; to retry, urllib3 calls it recursively."""
 
     @wraps(original)
     def urlopen(pool: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:

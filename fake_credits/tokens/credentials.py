@@ -21,7 +21,7 @@ _CLAIMS_DECODER = msgspec.json.Decoder(dict[str, object])
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """The credential of a request: an API key (``server``) or a token (``user``). The repr never shows it."""
+    """A request's credential: an API key (``server``) or a token (``user``). The repr never shows it."""
 
     kind: CredentialKind
     value: str = field(repr=False)
@@ -54,8 +54,9 @@ class CredentialReader:
         """Return the credential in ASGI headers, whose names are in lower case.
 
         A header with another scheme, or with nothing after the scheme, is ignored if another header has a credential.
-        Raises MissingCredentials (reason: ``no_credential``, ``unsupported_scheme``, ``empty``) if there is none, and
-        AmbiguousCredentials (reason: ``repeated``, ``both``) if there are several and the contract doesn't choose one.
+        Raises MissingCredentials (reason: ``no_credential``, ``unsupported_scheme`` or ``empty``) if there is none, and
+        AmbiguousCredentials if there are several of the same kind (reason: ``repeated``), or one of each kind and the
+        contract doesn't choose between them (reason: ``both``).
         """
         found: list[Credential] = []
         reason, placements = "no_credential", self._placements

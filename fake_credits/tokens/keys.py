@@ -40,7 +40,7 @@ def _jwt_algorithm(name: str) -> "Algorithm":
 
 
 def _mismatch(algorithm: str, key: object) -> str | None:
-    """Explain why a key's type, curve or size doesn't suit an algorithm; None if it does (RFC 7518, 3.3 to 3.5)."""
+    """Return why a key's type, curve or size doesn't suit an algorithm, or None if it does (RFC 7518, 3.3 to 3.5)."""
     from jwt.exceptions import InvalidKeyError
 
     jwt_algorithm = _jwt_algorithm(algorithm)
@@ -68,7 +68,7 @@ def _public_pem(key: "PublicKey") -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VerifyingKey:
-    """A public key that an issuer publishes for one algorithm; two are equal only if they are the same object.
+    """A public key that an issuer publishes for one algorithm; instances are compared by identity.
 
     Raises ValueError for an algorithm outside `VERIFYING_ALGORITHMS` and for a key that doesn't suit the algorithm.
     """
@@ -88,7 +88,7 @@ class VerifyingKey:
         return _jwt_algorithm(self.algorithm).verify(message, self.key, signature)
 
     def jwk(self) -> dict[str, str]:
-        """Return the key as a public JWK (RFC 7517): ``kty``, ``use``, ``alg``, ``kid`` and the members of its type."""
+        """Return the key as a public JWK (RFC 7517): ``kty``, ``use``, ``alg``, ``kid`` and the type's own members."""
         members = _jwt_algorithm(self.algorithm).to_jwk(self.key, as_dict=True)
         members.pop("key_ops", None)  # RFC 7517, section 4.3: not together with "use"
         return {"kty": members["kty"], "use": "sig", "alg": self.algorithm, "kid": self.kid, **members}
@@ -135,8 +135,9 @@ class SigningKeys(KeySet):
     """A server's signing keys, which are generated on first use; thread-safe.
 
     Nothing is stored or built in: a private key lives as long as this object. Two processes with the same
-    ``private_pem`` (see `new_private_pem`) sign with the same keys. Raises ValueError if ``private_pem`` has no private
-    key, or one that is truncated or unusable, because a new key in its place would sign tokens that no server accepts.
+    ``private_pem`` (see `new_private_pem`) sign with the same keys. Raises ValueError if ``private_pem`` contains no
+    private key, or one that is truncated or unusable: a newly generated key in its place would sign tokens that no
+    other server accepts.
     """
 
     def __init__(self, private_pem: str | None = None) -> None:
@@ -215,7 +216,7 @@ def read_key_file(path: Path) -> KeySet:
     if len(content) > _MAX_KEY_FILE_BYTES:
         raise ValueError(f"the file is larger than {_MAX_KEY_FILE_BYTES} bytes")
     if b"PRIVATE KEY" in content:
-        raise ValueError("the file has a private key: use a file with only public keys")
+        raise ValueError("the file contains a private key: use a file with only public keys")
     return KeySet([_key_from_pem(content)], any_kid=True) if b"-----BEGIN" in content else key_set_from_jwks(content)
 
 

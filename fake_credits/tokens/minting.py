@@ -169,9 +169,9 @@ class Issuer:
 
 
 def trusted_issuer(url: str, path: str | Path) -> Issuer:
-    """Return a foreign issuer, such as a development tenant, with the keys in a file; ``aud`` is not checked.
+    """Return a foreign issuer, such as a development tenant, whose keys are read from a file; ``aud`` is not checked.
 
-    Raises ValueError, naming the file, if the file can't be read or is invalid (see `read_key_file`).
+    Raises ValueError, naming the file, if it can't be read or is invalid (see `read_key_file`).
     """
     try:
         keys = read_key_file(Path(path))
@@ -223,7 +223,8 @@ class Minter:
     ) -> str:
         """Return a signed token (compact JWS, RFC 7515) for a user, issued at ``now_ms`` (ms since 1970).
 
-        ``claims`` extend and override the provider's. Raises TypeError or ValueError for a claim that isn't JSON.
+        ``claims`` extend and override the provider's. Raises TypeError or ValueError for a claim that can't be encoded
+        as JSON.
         """
         default_claims = self.claims(user_id, now_ms=now_ms, expires_in_s=expires_in_s)
         return encode_jws(self.signing_key, encode_json({**default_claims, **(claims or {})}))

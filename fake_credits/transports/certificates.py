@@ -25,7 +25,7 @@ from fake_credits.clock import from_ms, wall_clock_ms
 from fake_credits.keyed_random import random_bytes, random_name
 
 CA_FILE_COMMENT = "# The CA of one fake-credits server, created when it started. Its private key was discarded.\n"
-"""The first line of a generated CA file, which marks it as such; PEM parsers ignore the line (RFC 7468, section 2)."""
+"""The first line of every generated CA file, which identifies the file; PEM parsers ignore it (RFC 7468, section 2)."""
 
 _BACKDATE = timedelta(days=1)  # for clients with a slow clock
 _VALIDITY = timedelta(days=365)  # Apple rejects server certificates that are valid for more than 825 days
@@ -92,7 +92,7 @@ def issue_certificate(hosts: Iterable[str] = ()) -> IssuedCertificate:
 
 def server_ssl_context(issued: IssuedCertificate) -> ssl.SSLContext:
     """Return a server TLS context that uses an issued certificate."""
-    # Python's ssl only loads keys from files. Only the owner can read this file, which is deleted once it is loaded.
+    # Python's ssl loads keys only from files. Only the owner can read this file, which is deleted once it is loaded.
     with tempfile.TemporaryDirectory(prefix="fake-credits-") as folder:
         file = Path(folder) / "server.pem"
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as pem_file:
@@ -101,7 +101,7 @@ def server_ssl_context(issued: IssuedCertificate) -> ssl.SSLContext:
 
 
 def server_ssl_context_from_files(certificate: Path, key: Path) -> ssl.SSLContext:
-    """Return a server's TLS context from its certificate chain and private key, each in a PEM file.
+    """Return a server TLS context for a certificate chain and a private key, each in a PEM file.
 
     Raises ValueError if a file can't be read, or if the files don't contain a certificate and its private key.
     """

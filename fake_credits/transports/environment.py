@@ -1,4 +1,4 @@
-"""The environment variables of an application under test. Importing this module does not load the server."""
+"""Environment variables for an application under test. Importing this module does not load the server."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ ENV_VALUE_NAMES = ("base_url", "api_key", "application_id", "user_id", "user_tok
 
 
 def env_values(sandbox: "Sandbox", base_url: str, *, token_lifetime_s: int | None = None) -> dict[str, str]:
-    """Return the values, keyed by the names in `ENV_VALUE_NAMES`; the token's lifetime defaults to the provider's."""
+    """Return the values by their names in `ENV_VALUE_NAMES`; by default, the provider sets the token's lifetime."""
     from fake_credits.sandbox_options import MintOptions
 
     options = sandbox.options

@@ -34,7 +34,7 @@ class ReceivedRequest(NamedTuple):
     keeps_alive: bool = True
 
     def finish(self, response: Response) -> Response:
-        """Return the response, with ``Connection: close`` added if the connection ends after it."""
+        """Return the response, with ``Connection: close`` added if the connection is to be closed after it."""
         if response.status and not self.keeps_alive:
             response.headers.append((b"connection", b"close"))
         return response
@@ -105,7 +105,7 @@ def received_head(
 ) -> tuple[Request, ApiError | None, bool]:
     """Return the request, the error to reject it with, if any, and whether the connection stays open.
 
-    The request's head must be complete; its body is not read yet.
+    The head must be complete; the body has not been read yet.
     """
     version = parser.get_http_version()
     error: ApiError | None = _framing_error(version, target, headers, is_large=is_large)
@@ -138,7 +138,7 @@ def has_body(headers: Headers) -> bool:
 
 
 def _normalize_target(target: bytes, headers: Headers) -> tuple[bytes, Headers]:
-    """Return an absolute target's path and query, and the headers with its authority as Host.
+    """Return an absolute target's path and query, and the headers with the target's authority as Host.
 
     See RFC 9112, section 3.2.2.
     """

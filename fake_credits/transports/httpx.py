@@ -55,7 +55,7 @@ def _transport_class(library: Any) -> Any:
 
 
 class _HttpxAdapter:
-    """An adapter between one library's requests and responses and the in-process driver."""
+    """An adapter that translates one library's requests and responses for the in-process driver."""
 
     def __init__(self, library: Any, driver: InProcessDriver) -> None:
         self._library = library

@@ -39,11 +39,11 @@ _IN_PROCESS_HOST = IN_PROCESS_BASE_URL.removeprefix("http://")
 
 
 CALLING_TASK = ContextVar[object]("CALLING_TASK", default=None)
-"""The task that made a request; set in the task that an HTTP library creates to send it."""
+"""The task that made a request; set only if a separate task responds to the request, and only in that task."""
 
 
 class InProcessConnection:
-    """The client's end of one request, which collects the response until it is complete or the client gives up."""
+    """The client's end of one request; it collects the response until that is complete or the client gives up."""
 
     __slots__ = ("_chunks", "_response", "outcome")
 
@@ -91,7 +91,7 @@ class InProcessConnection:
             self._chunks = [*(self._chunks or ()), data]
 
     def end(self) -> None:
-        """Do nothing, because the length of the body marks its end."""
+        """Do nothing, because the end of the body is known from its length."""
 
     def close(self) -> None:
         """Record that the connection was closed, unless the response is complete."""
@@ -161,12 +161,12 @@ class InProcessDriver:
         return connection.result(self._date())
 
     def find_path_end(self, method: str, path: bytes) -> tuple[Operation, bytes] | None:
-        """Return the operation whose path ``path`` ends with, and the part before that; None if there is none."""
+        """Return the operation whose path matches the end of ``path``, and the part before it; None if none does."""
         return self._runtime.routes.find_path_end(method, path)
 
     def _dispatch(self, request: Request, error: ApiError | None) -> Exchange | Response:
         guard = self._sandbox.fork_guard
-        if guard.process_id != CURRENT_PROCESS.process_id:  # calling `check()` for each request is slower
+        if guard.process_id != CURRENT_PROCESS.process_id:  # calling `check()` for every request would be slower
             guard.check()
         if request.body and not any(name in (b"content-length", b"transfer-encoding") for name, _ in request.headers):
             length = (b"content-length", b"%d" % len(request.body))

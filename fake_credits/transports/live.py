@@ -110,10 +110,10 @@ class ServerRunner:
 class LiveServer:
     """A server that runs in a background thread and serves sandboxes over a socket.
 
-    ``start`` returns once requests are accepted, ``stop`` once the port is free again. Calling either again does
-    nothing. On the first start, a bound ``listener`` is used instead of the address in ``options``. ``control`` is the
-    server's control plane (docs/reference/control-plane.md), and ``control_token`` grants access to it; without a
-    control plane, the token is empty.
+    ``start`` returns once requests are accepted, and ``stop`` once the port is free again. Starting a running server
+    and stopping a stopped one do nothing. On the first start, a bound ``listener`` is used instead of the address in
+    ``options``. ``control`` is the server's control plane (docs/reference/control-plane.md), and ``control_token``
+    grants access to it; without a control plane, the token is empty.
     """
 
     def __init__(

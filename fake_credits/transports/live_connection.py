@@ -44,7 +44,7 @@ _TIMER_MARGIN_S = 0.002  # timers can fire early, and an action that is not due 
 
 
 class ServerContext(NamedTuple):
-    """The state that all connections of a server share."""
+    """The state shared by all connections to a server."""
 
     app: CreditsApplication
     sandboxes: SandboxRegistry
@@ -70,7 +70,7 @@ class ClientProtocol(Protocol):
         ...
 
     def scope_of(self, request: Request) -> AsgiMessage:
-        """Return the ASGI scope of a request to one of the fake's own paths."""
+        """Return the ASGI scope for a request to one of the fake's own paths."""
         ...
 
     def create_task(self, coroutine: Coroutine[None, None, None], /) -> None:
@@ -264,7 +264,7 @@ class LiveConnection(msgspec.Struct, eq=False):
     async def _sleep(self, ms: float) -> None:
         """Sleep for at least ``ms``.
 
-        Raises ServerStopping if the sandbox closes first, or if it resets after the client has disconnected.
+        Raises ServerStopping if the sandbox is closed first, or if it is reset after the client has disconnected.
         """
         disconnected, sandbox = self.protocol.disconnected, self._sandbox
         with until_sandbox_closes(sandbox, lambda: disconnected.done() or sandbox.is_closed) as stop:
@@ -373,6 +373,6 @@ class LiveConnection(msgspec.Struct, eq=False):
             self.protocol.finish_connection(is_received=self.is_received)
 
     def _must_close(self) -> bool:
-        # A client that got no 100 Continue may skip its body and send the next request (RFC 9110, section 10.1.1).
+        # A client that received no 100 Continue may skip the body and send its next request (RFC 9110, section 10.1.1).
         self.keeps_alive = self.keeps_alive and self.is_received
         return not self.keeps_alive

@@ -33,7 +33,7 @@ def origin_form(target: bytes) -> bytes:
 
 
 def response_bytes(response: Response) -> bytes:
-    """Return the bytes of a response on the wire; if it was cut off, only those that were sent."""
+    """Return a response as bytes on the wire; if it was cut off, only the bytes that were sent."""
     if not response.status:
         return response.body
     lines = [b"%b: %b\r\n" % header for header in response.headers]
@@ -65,7 +65,7 @@ class RequestParser:
         self._body: list[bytes] = []
 
     def feed(self, data: bytes) -> ReceivedRequest | None:
-        """Parse data, and return the request that it completes or makes unreadable, else None."""
+        """Parse data, and return the request if it is now complete or known to be unreadable, else None."""
         self._received = None
         if self._ignores_input:
             return None
@@ -155,7 +155,7 @@ class WrittenRequest:
         self._chunks.append(bytes(data))
 
     def received(self, timeout_s: float | None = None) -> ReceivedRequest:
-        """Return the request with this timeout; its body is None if it has not been written completely."""
+        """Return the request with this timeout; the body is None if it has not been written completely."""
         parser = RequestParser()
         received = parser.feed(b"".join(self._chunks)) or parser.unfinished()
         if received is None:
@@ -196,7 +196,7 @@ class _BaseMemoryStream:
 
 
 class MemoryStream(_BaseMemoryStream):
-    """The stream of a sync connection."""
+    """The stream for a sync connection."""
 
     def __init__(self, httpcore: Any, respond: Callable[[WrittenRequest], Response]) -> None:
         super().__init__(httpcore)
@@ -216,7 +216,7 @@ class MemoryStream(_BaseMemoryStream):
 
 
 class AsyncMemoryStream(_BaseMemoryStream):
-    """The stream of an async connection, on asyncio or trio."""
+    """The stream for an async connection, on asyncio or trio."""
 
     def __init__(self, httpcore: Any, respond: Callable[[WrittenRequest], Awaitable[Response]]) -> None:
         super().__init__(httpcore)

@@ -1,7 +1,7 @@
 """The live server's HTTP/1.1 protocol, with one queue of requests per connection.
 
-A request that does not wait is served within the parser's callback; only a waiting request becomes a task. Meanwhile,
-the requests behind it stay queued in order, and reading pauses while too much data is waiting.
+A request that does not wait is served within the parser's callback; only a request that has to wait continues in a
+task. Meanwhile, the requests behind it stay queued in order, and reading pauses while too much data is waiting.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _FLUSH_POLL_INTERVAL_S = 0.0005
 
 
 class CreditsProtocol(UvicornProtocol):
-    """The HTTP/1.1 protocol of one connection, which serves requests one at a time, in order."""
+    """The HTTP/1.1 protocol for one connection; it serves requests one at a time, in order."""
 
     def __init__(
         self,
@@ -128,9 +128,9 @@ class CreditsProtocol(UvicornProtocol):
             return False
         if self._current is None and self._queue:
             if self._is_feeding and not self._queue[0].is_received:
-                return False  # the remaining body may be in the same segment
+                return False  # the rest of the body may be in the same segment
             if self.is_read_paused and not self.kernel_socket.is_established():
-                self.transport.abort()  # the client has disconnected, but its EOF comes after data not read yet
+                self.transport.abort()  # the client has disconnected, but its EOF follows data that is still unread
                 return False
             self._current = self._queue.popleft()
             self._current.begin()
@@ -303,7 +303,7 @@ class CreditsProtocol(UvicornProtocol):
         return status_line(response.status) + lines + (b"connection: close\r\n\r\n" if close else b"\r\n")
 
     def scope_of(self, request: Request) -> AsgiMessage:
-        """Return the ASGI scope of a request to one of the fake's own paths."""
+        """Return the ASGI scope for a request to one of the fake's own paths."""
         return http_scope(request, scheme=self.scheme, server=self.server, client=self.client)
 
 

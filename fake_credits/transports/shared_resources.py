@@ -44,7 +44,7 @@ class SharedResources:
         return Sandbox(settings, self._keys, f"s{next(self._sandbox_numbers)}")
 
     def world(self, name_or_world: str | Path | LoadableWorld, seed: int) -> LoadableWorld:
-        """Return a world by its name or from a file, which is loaded only once; return a world object unchanged.
+        """Return the world with this name or in this file, loading it only once; return a `World` unchanged.
 
         Raises ValueError for an unknown name or an unreadable or invalid file, and TypeError for any other type.
         """
@@ -85,7 +85,7 @@ class SharedResources:
         return WorldLibrary()
 
     def app(self, contract: Contract) -> CreditsApplication:
-        """Return a contract's application for in-process use."""
+        """Return the application for a contract, for in-process use."""
         with self._lock:
             for app_contract, app in self._apps:
                 if app_contract is contract or app_contract == contract:

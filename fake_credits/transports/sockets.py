@@ -74,7 +74,7 @@ _ACCEPT_RETRY_DELAY_S = 0.1
 
 
 class TlsListener:
-    """A listener that accepts connections, performs the TLS handshake, and attaches a protocol to each.
+    """A listener that performs the TLS handshake for each connection and then attaches a protocol to it.
 
     A client that aborts the handshake or does not speak TLS is ignored. ``tasks`` collects the tasks that accept
     connections and perform handshakes; they end soon after ``close``.
@@ -101,7 +101,7 @@ class TlsListener:
         self._accept_task.add_done_callback(lambda _: self._listener.close())
 
     def close(self) -> None:
-        """Stop accepting, close the socket, and shut down connections that are still in the handshake."""
+        """Stop accepting connections, close the listening socket, and abort handshakes in progress."""
         if self._accept_task is not None:
             self._accept_task.cancel()
         for connection in self._handshaking:
@@ -140,7 +140,7 @@ _DEBUGGER_CHECK_INTERVAL_S = 0.25
 
 
 class PendingWaits:
-    """A server's pending waits, all of which `cancel_all` ends."""
+    """A server's pending waits; `cancel_all` ends all of them."""
 
     def __init__(self) -> None:
         self._pending: set[asyncio.Future[bool]] = set()
@@ -155,7 +155,7 @@ class PendingWaits:
             await self._wait_once(stop, max(remaining_s, _MIN_TIMER_S))
 
     async def wait_until_done(self, future: "asyncio.Future[bool]", timeout_s: float) -> bool:
-        """Wait for a future, and return whether it is done within ``timeout_s``; time in a debugger does not count."""
+        """Wait up to ``timeout_s`` for a future, and return whether it is done; time in a debugger does not count."""
         remaining_s = timeout_s
         while remaining_s > 0 and not future.done():
             started_s = monotonic_s()
@@ -165,7 +165,7 @@ class PendingWaits:
         return future.done()
 
     def cancel_all(self) -> None:
-        """Make every wait raise ServerStopping."""
+        """Make every pending wait raise ServerStopping."""
         for future in list(self._pending):
             if not future.done():
                 future.set_exception(ServerStopping())
@@ -198,7 +198,7 @@ def set_done(future: "asyncio.Future[bool]") -> None:
 def until_sandbox_closes(
     sandbox: Sandbox, applies: Callable[[], bool] = lambda: True
 ) -> Generator["asyncio.Future[bool]"]:
-    """Yield a future that is done once the sandbox closes or resets while ``applies()`` is true."""
+    """Yield a future that is done once the sandbox is closed or reset at a time when ``applies()`` is true."""
     loop = asyncio.get_running_loop()
     closed: asyncio.Future[bool] = loop.create_future()
 

@@ -31,7 +31,7 @@ class UvicornProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self.is_read_paused = self.is_write_paused = False
         self._last_active_s = 0.0
-        # uvicorn would log requests if the process configured its logger, but the journal replaces that log.
+        # uvicorn would log requests if the process configured uvicorn's logger, but the journal replaces that log.
         self.access_log = False
 
     @property
@@ -113,7 +113,7 @@ class UvicornServer(Server):
         self._tls_listeners: tuple[TlsListener, ...] = ()
 
     async def start(self, listener: socket.socket, ssl_context: ssl.SSLContext | None) -> None:
-        """Start accepting connections, over TLS if there is a context."""
+        """Start accepting connections, over TLS if ``ssl_context`` is passed."""
         self._listener = listener
         self.lifespan = self.config.lifespan_class(self.config)
         self.servers = []
@@ -134,7 +134,7 @@ class UvicornServer(Server):
 
     async def shut_down(self) -> None:
         """Close the listeners, abort all connections, and wait up to 5 s for their requests to end."""
-        # asyncio sets up accepted connections in its next iteration; that would fail once the listener is closed.
+        # asyncio sets up accepted connections in the loop's next iteration; that would fail with the listener closed.
         if self._listener is not None:
             with contextlib.suppress(NotImplementedError):  # not implemented by event loops on Windows
                 asyncio.get_running_loop().remove_reader(self._listener)
@@ -143,7 +143,7 @@ class UvicornServer(Server):
             server.close()
         for listener in self._tls_listeners:
             listener.close()
-        # At the end of an iteration, uvloop sends what was just written; aborting now would drop it.
+        # At the end of a loop iteration, uvloop sends what was just written; aborting now would drop it.
         await asyncio.sleep(0)
         deadline_s = monotonic_s() + _STOP_TIMEOUT_S
         while (self.server_state.connections or self.server_state.tasks) and monotonic_s() < deadline_s:

@@ -118,7 +118,7 @@ class SuspendedExchange:
                     break
                 self._sandbox.clock.move_to(min(upcoming_ms))
                 if self._async_changed is not None and self._timers:
-                    break  # so that other tasks in the event loop can run before another delay
+                    break  # so that other tasks in the event loop can run before the next delay
             return None if self._is_finished else self._wait
 
     async def _wait_once_async(self, wait: Sleep | AtGate | Forever) -> None:
@@ -233,7 +233,7 @@ class SuspendedExchange:
                 self._schedule_timeout(remaining_ms)
 
     def _detach(self, wait: Sleep | Forever, remaining_ms: float) -> None:
-        """Continue a wait without the client; end an endless one."""
+        """After the client has gone, schedule the end of a delay; if the wait is endless, end the exchange."""
         if isinstance(wait, Sleep):
             self._schedule_resume(max(0.0, remaining_ms))
         else:
@@ -278,7 +278,7 @@ class SuspendedExchange:
         self._continue_without_client()
 
     def _on_sandbox_close(self) -> None:
-        """End the wait, because the sandbox is being closed or reset."""
+        """End the client's wait; called when the sandbox is closed or reset."""
         with self._sandbox.lock:
             if not self._is_finished:
                 self._connection.end_with("closed")

@@ -36,7 +36,7 @@ class Identity(NamedTuple):
 
     @property
     def email(self) -> str:
-        """Return an e-mail address; it is unique within the world, because the ordinal is, and names have no digits."""
+        """Return an e-mail address, unique within the world because ordinals are unique and names contain no digits."""
         return f"{self.first_name}.{self.last_name}{self.ordinal}@{_EMAIL_DOMAINS[self.bits % 4]}".lower().replace(
             " ", ""
         )
@@ -122,7 +122,7 @@ _GRANT, _CONSUME, _REFUND = Reason.GRANT, Reason.CONSUME, Reason.REFUND
 _GRANT_CODE, _CONSUME_CODE, _REFUND_CODE = REASON_CODES[_GRANT], REASON_CODES[_CONSUME], REASON_CODES[_REFUND]
 _MIN_TRANSACTIONS = 3
 _SIGNUP_PERIOD_SHARE = 0.97
-"""The share of a world's time span in which users sign up, at a growing rate."""
+"""The share of a world's time span during which users sign up, at a growing rate."""
 _MIN_ACTIVE_SHARE = 0.3
 """For users who use up their credits, the minimum share of the time after sign-up during which they are active."""
 _SLOT_MS = _HOUR_MS // 4
@@ -131,7 +131,7 @@ _SLOT_MS = _HOUR_MS // 4
 def _weekly_pattern() -> tuple[int, ...]:
     """Divide a week, starting on Monday, into intervals of equal activity, and return their boundaries.
 
-    Intervals are shorter during the day. There are as many as there are quarter-hours in a week.
+    Busier times have shorter intervals. The number of intervals equals the number of quarter-hours in a week.
     """
     hours = (2, 1, 1, 1, 1, 2, 4, 8, 12, 14, 15, 15, 13, 14, 15, 14, 13, 12, 11, 10, 9, 7, 5, 3)
     days = (10, 11, 11, 11, 9, 4, 3)
@@ -187,7 +187,7 @@ def generate_histories(profile: Profile, seed: int) -> Iterator[GeneratedUser]:
 
 
 def _plan_users(profile: Profile, seed: int) -> list[_UserPlan]:
-    """Return each user's kind and number of transactions; a few users have many, and the total is exact."""
+    """Return each user's kind and number of transactions; a few users have many, and the total is the profile's."""
     draw = keyed_generator(seed, profile.name, GENERATOR_VERSION, "sizes").random
     users: list[_UserPlan] = []
     weights: list[int] = []
@@ -234,8 +234,8 @@ def _apply_weekly_pattern(even_ms: int) -> int:
 def _draw_history(draw: Callable[[], float], profile: Profile, lifetime: _Lifetime) -> TransactionColumns | None:
     """Return a user's transactions, starting with the sign-up grant, or None if a top-up is needed but not allowed.
 
-    A consumption leaves at least one credit, so that users who use up their credits have something left for their last
-    consumption.
+    Only the last consumption of users who use up their credits takes the balance to 0; all other consumptions leave at
+    least one credit.
     """
     deltas, codes, times = [profile.signup_grant], [_GRANT_CODE], [lifetime.created_ms]
     balance, refundable = profile.signup_grant, 0
@@ -289,7 +289,7 @@ EDGE_CASES: tuple[tuple[str, EdgeTransactions], ...] = (
     (" spaces at both ends ", ((7, _GRANT),)),
     ("i" * 256, ((7, _GRANT),)),
 )
-"""User ids with transactions; two ids look the same but belong to different users, because their code points differ."""
+"""User ids and their transactions; two ids look the same but are different, because their code points differ."""
 
 
 def edge_histories() -> Iterator[UserHistory]:

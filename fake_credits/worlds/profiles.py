@@ -97,8 +97,8 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
 def load_profile(path: Path) -> Profile:
     """Return the profile described by a TOML file; missing fields get their defaults.
 
-    The name defaults to the file name without its suffix. Raises WorldError, prefixed with the file name, if the file
-    is invalid.
+    The name defaults to the file name without its suffix. Raises WorldError, with a message that starts with the path,
+    if the file can't be read or is invalid.
     """
     try:
         with path.open("rb") as file:

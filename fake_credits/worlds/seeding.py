@@ -85,9 +85,10 @@ def compute_totals(world: World, contract: Contract, application_id: str, on_pro
 class Seeder:
     """Writes a world's users and histories to one application on a server.
 
-    Call `scan` first, which only reads, then `create` and `write_transactions`, which write what is missing. They raise
-    TargetError if the server rejects a call or can't be reached, or if a user's existing history is not the beginning
-    of the planned one. ``concurrency`` users are processed concurrently; each user's transactions are written in order.
+    First call `scan`, which only reads, then `create` and `write_transactions`, which write what is missing. All three
+    raise TargetError if the server rejects a call or can't be reached, or if a user's existing history is not the
+    beginning of the planned one. Up to ``concurrency`` users are processed concurrently; each user's transactions are
+    written in order.
     """
 
     def __init__(

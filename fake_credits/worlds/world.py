@@ -31,7 +31,7 @@ class TargetError(Exception):
 
 WEEK_MS = 7 * 86_400_000
 WORLD_SPAN_MS = 51 * WEEK_MS
-"""The time span of a world; together with the days since the last Monday, it is at most a year."""
+"""The time span of a world. It ends on the last Monday, so it starts less than a year ago."""
 
 MAX_KEPT_TRANSACTIONS = 200_000
 """The histories of a world with more transactions than this are not kept in memory, but generated each time."""
@@ -201,7 +201,8 @@ def _encode_user(history: UserHistory) -> bytes:
 def load_world(path: Path) -> World:
     """Return the world in a file.
 
-    Raises WorldError, prefixed with the file name, if the file can't be read, is damaged or has an unsupported version.
+    Raises WorldError, with a message that starts with the path, if the file can't be read, is damaged or has an
+    unsupported version.
     """
     try:
         if path.stat().st_size > _MAX_WORLD_FILE_BYTES:

@@ -164,7 +164,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Return a short id for a rule or an effect."""
-    effects = sys.modules.get("fake_credits.faults.effects.base")  # if not loaded, ``val`` is neither
+    effects = sys.modules.get("fake_credits.faults.effects.base")  # if not loaded, ``val`` can't be either
     return str(val) if effects is not None and isinstance(val, effects.FaultValue) else None
 
 
@@ -203,7 +203,7 @@ def _marker_options(item: pytest.Item) -> dict[str, object]:
 
 @pytest.hookimpl  # not tryfirst, so that skipped tests are not checked
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Start tracking sandboxes for a new test; reject late invalid markers, and markers on tests without a sandbox."""
+    """Prepare the factory for a new test; reject invalid markers added late, and markers on tests without a sandbox."""
     item.config.stash[_TEST_KEY] = item
     factory = item.config.stash.get(_FACTORY_KEY, None)
     if factory is not None:
@@ -217,7 +217,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail a passing test that proves nothing, because of an internal error, an unused fault or a call that hung."""
+    """Fail a passing test that proves nothing, for example because of an internal error or an unused fault."""
     if _OPTIONS_KEY not in item.stash:
         fail_on_overridden_fixture(item, _marker_options(item))
     factory = item.config.stash.get(_FACTORY_KEY, None)
@@ -243,7 +243,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Hide the fake's frames in tracebacks, and add the sandboxes' exchanges to the report of a failing test."""
+    """Hide the fake's frames in tracebacks, and add the sandboxes' exchanges to the reports of failing or all tests."""
     if call.excinfo is not None and "fake_credits.errors" in sys.modules:
         from pytest_fake_credits.terminal import hide_internal_frames
 
@@ -324,7 +324,7 @@ def _factory(config: pytest.Config) -> "Factory":
 
 
 def _options_without_markers(config: pytest.Config) -> dict[str, object]:
-    # A fixture with a wider scope has no public way to get an override in the running test's conftests.
+    # Wider-scoped fixtures have no public way to get an override from the running test's conftests.
     request: pytest.FixtureRequest | None = getattr(config.stash[_TEST_KEY], "_request", None)
     settings: object = request.getfixturevalue("fake_credits_settings") if request else {}
     return _defaults_of_test(config, settings)

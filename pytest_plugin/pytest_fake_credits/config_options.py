@@ -33,7 +33,7 @@ class PluginOption(NamedTuple):
 
     @property
     def ini(self) -> str:
-        """Return the name of the ini option, under which pytest's parsed options also list it."""
+        """Return the name of the ini option, which is also the option's name in pytest's parsed command line."""
         return "fake_credits_" + self.name
 
     @property

@@ -25,7 +25,7 @@ _EARLY_TOKEN_LIFETIME_S = 24 * 3600
 class EarlyEnvironment:
     """The environment variables that are set before the first sandbox exists; ``close`` restores the original ones.
 
-    ``listener`` is bound but does not listen, so that until a server uses it, connections are refused instead of
+    ``listener`` is bound but does not listen, so that, until a server uses it, connections are refused instead of
     hanging. Raises ValueError for an unknown auth provider.
     """
 

@@ -1,4 +1,4 @@
-"""The exploration of tests under pytest, which runs an item once for each schedule and reports it once.
+"""The exploration of tests under pytest: an item is run once for each schedule, but reported only once.
 
 This module loads the fake, so it is imported only if a test is to be explored.
 
@@ -256,7 +256,7 @@ def _reject(_record: logging.LogRecord) -> bool:
 
 
 def _default_options(settings: Mapping[str, PluginSetting]) -> ExploreOptions:
-    """Return the options from flags, ini and environment; raise UsageError for an invalid one."""
+    """Return the options from flags, ini options and environment variables; raise UsageError for an invalid one."""
     options = ExploreOptions()
     schedule = settings["schedule"]
     if schedule.value:

@@ -84,6 +84,6 @@ class _Registration:
             self._register()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Register the plugin on the first exploration from a pytest-xdist worker; the plugin then gets the rest."""
+        """Register the plugin on the first exploration from a pytest-xdist worker; it then gets the others directly."""
         if hasattr(report, "fake_credits_exploration") and _plugin_of(self._config) is None:
             self._register().pytest_runtest_logreport(report)

@@ -159,8 +159,8 @@ class Factory:
         """Explore the body of a ``for`` loop by yielding a new sandbox for each run.
 
         A run ends when its sandbox's ``with`` block exits. ``explore`` takes the same values as in the marker; with
-        ``orders``, concurrent calls are also made in every order. Raises ValueError for an invalid option, and
-        AssertionError after the last run if a finding is red.
+        ``orders``, concurrent calls are also made in every order that can make a difference. Raises ValueError for an
+        invalid option, and AssertionError after the last run if a finding is red.
         """
         from fake_credits.explore.loop import ExploredCredits, explore_loop
         from fake_credits.explore.options import ExploreOptions, parse_explore
@@ -184,7 +184,7 @@ class Factory:
         return explore_loop(make, explore_options, code)
 
     def make(self, options: Mapping[str, object], kind: type[FakeCredits] = FakeCredits) -> FakeCredits:
-        """Return a `FakeCredits` with these marker options and no defaults; raise ValueError for an invalid one."""
+        """Return a `FakeCredits` with these marker options and no defaults; raise ValueError for an invalid option."""
         sandbox_options: dict[str, Any] = {**options}
         live, urls = sandbox_options.pop("live", False), sandbox_options.pop("intercept", ())
         sandbox_options.pop("allow", None)

@@ -35,7 +35,7 @@ def fail_on_unused_options(item: pytest.Item, *, is_over: bool) -> None:
     if options and (is_over or not callable(function) or "request" not in inspect.signature(function).parameters):
         raise failure(
             f"the marker's {', '.join(f'{name}=' for name in options)} can't take effect, because this test does not "
-            'use the fixture fake_credits. Add @pytest.mark.usefixtures("fake_credits") or the parameter fake_credits, '
+            'use the fake_credits fixture. Add @pytest.mark.usefixtures("fake_credits") or the parameter fake_credits, '
             "or turn on the ini option fake_credits_autouse; pass the options of other sandboxes to "
             "fake_credits_factory(...)"
         )
@@ -50,7 +50,8 @@ def fail_on_overridden_fixture(item: pytest.Item, options: Mapping[str, object])
     unused = [name for name in options if name != "allow" or "fake_credits_factory" not in fixtures]
     if unused:
         raise failure(
-            f"the marker's {', '.join(f'{name}=' for name in unused)} can't take effect, because the fixture "
-            "fake_credits is overridden. Request the original in the override, def fake_credits(fake_credits): ..., or "
+            f"the marker's {', '.join(f'{name}=' for name in unused)} can't take effect, because the "
+            "fake_credits fixture is overridden. Request the original in the override, "
+            "def fake_credits(fake_credits): ..., or "
             "give the override another name; pass the options of other sandboxes to fake_credits_factory(...)"
         )

@@ -57,9 +57,9 @@ def parse_marks(marks: Iterable[pytest.Mark]) -> dict[str, object]:
     options: dict[str, object] = {}
     for mark in marks:
         if mark.args:
-            text = f"the marker fake_credits takes keyword arguments such as balance=100, got {mark.args[0]!r}"
+            text = f"the fake_credits marker takes keyword arguments such as balance=100, got {mark.args[0]!r}"
             raise OptionError(text, "")
-        options |= parse_options(mark.kwargs, MARKER_OPTIONS, "the marker fake_credits")
+        options |= parse_options(mark.kwargs, MARKER_OPTIONS, "the fake_credits marker")
     if "explore" in options:
         options["explore"] = _check_explore(options["explore"])
     return options
@@ -71,7 +71,7 @@ def _check_explore(value: object) -> object:
     try:
         parse_explore(value, ExploreOptions())
     except ValueError as error:
-        raise OptionError(f"the marker fake_credits has explore={value!r:.200}: {error}", "explore") from None
+        raise OptionError(f"the fake_credits marker has explore={value!r:.200}: {error}", "explore") from None
     return value
 
 
@@ -85,7 +85,7 @@ def as_outer_faults(faults: object) -> tuple[Rule, ...]:
 
 def parse_settings(settings: object) -> dict[str, object]:
     """Return the options from the ``fake_credits_settings`` fixture; raise OptionError for an invalid one."""
-    where = "the fixture fake_credits_settings"
+    where = "the fake_credits_settings fixture"
     if not isinstance(settings, Mapping):
         raise OptionError(f"{where} must return a mapping of options to values, got {type(settings).__name__}", "")
     if "explore" in settings:

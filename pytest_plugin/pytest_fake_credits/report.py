@@ -91,7 +91,7 @@ class ExchangeTable:
 
     @property
     def lines(self) -> list[ReportLine]:
-        """Return the lines of the table, with consecutive equal rows merged."""
+        """Return the lines of the table, with consecutive identical rows merged."""
         rows = [
             (
                 ", ".join(_ranges([entry.ordinal for entry in group])),
@@ -106,7 +106,7 @@ class ExchangeTable:
             lines.append(ReportLine(text, "yellow" if entry.rule else "" if 200 <= entry.status < 400 else "red"))
         if self._left_out:
             numbers = ", ".join(_ranges([entry.ordinal for entry in self._left_out])[:_MAX_REPORTED_ROWS])
-            lines.append(ReportLine(f"omitted, because they are successful calls of the set-up: {numbers}"))
+            lines.append(ReportLine(f"omitted, because they are successful calls made during set-up: {numbers}"))
         return lines
 
     def repeated_writes(self) -> list[str]:
@@ -190,7 +190,7 @@ def _yes_no(value: object) -> str:
 
 
 def redacted_entry(entry: JournalEntry, redact: Callable[[str], str]) -> JournalEntry:
-    """Return an entry without secrets or control characters; this must precede any shortening."""
+    """Return an entry without secrets or control characters; do this before shortening any text."""
     return structs.replace(entry, **{name: redact(getattr(entry, name)) for name in _TEXT_FIELDS})
 
 
@@ -228,7 +228,7 @@ def write_before_prompt(
 
 
 def render_section(sandboxes: Iterable[TrackedSandbox], *, failure: str) -> Sequence[ReportLine]:
-    """Return the lines of the report's section, without secrets; none if there is nothing to report.
+    """Return the lines of the report's section, without secrets, or no lines if there is nothing to report.
 
     Hints that the failure's message already contains are left out.
     """

@@ -1,7 +1,7 @@
 """The display of a failing test on a terminal: tracebacks without the fake's frames, and a coloured section.
 
-This module imports only pytest and the standard library, because with pytest-xdist, the process that writes to the
-terminal is not one that runs tests. PYTEST_DONT_REWRITE
+This module imports only pytest and the standard library, because, under pytest-xdist, the process that writes to the
+terminal does not run tests. PYTEST_DONT_REWRITE
 """
 
 import sys

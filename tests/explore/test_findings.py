@@ -44,7 +44,7 @@ def texts(explore: Explore, test: Test, explored: object = True) -> str:
         ),
         (
             applications.test_lost_refund,
-            ["A write of the fault-free run is missing, but the test passed anyway. It does fail if every call"],
+            ["A write from the fault-free run is missing, but the test passed anyway. It does fail if every call"],
         ),
         (applications.test_key_misuse, ["a new Idempotency-Key for a retry of the same write"]),
         (applications.test_no_timeout, ["The application has no timeout: getBalance of ada would hang forever"]),

@@ -310,7 +310,7 @@ def test_budget_limits_orders(explore: Explore) -> None:
 
     exploration = explore(test, {**ORDERS, "budget": 5})
     assert count_orders(exploration) == 5
-    assert exploration.untried == {"orders known so far: the budget of 5 schedules": 7}
+    assert exploration.untried == {"orders known so far, because of the budget of 5 schedules": 7}
 
 
 # ------------------------------------------------------------ clients

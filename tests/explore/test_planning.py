@@ -72,7 +72,7 @@ def test_of_equal_calls_first_second_and_last_are_tried(explore: Explore) -> Non
 
     exploration = explore(test, ["refused"])
     assert set(verdicts(exploration)) == {"1:refused", "2:refused", "5:refused"}
-    assert exploration.untried == {"equal calls, of which only the first, second and last are tried": 2}
+    assert exploration.untried == {"identical calls, of which only the first, second and last are tried": 2}
 
 
 def test_outage_lasts_from_its_call_on(explore: Explore) -> None:

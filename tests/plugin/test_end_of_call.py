@@ -357,5 +357,5 @@ def test_marker_with_an_overridden_fixture_fails(suite: Suite) -> None:
     result = suite(OVERRIDING_SUITE)
     result.assert_outcomes(failed=1, passed=3)
     result.stdout.fnmatch_lines(
-        ["the marker's balance= can't take effect, because the fixture fake_credits is overridden.*"]
+        ["the marker's balance= can't take effect, because the fake_credits fixture is overridden.*"]
     )

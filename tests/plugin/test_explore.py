@@ -167,7 +167,7 @@ def write(api, delta):
         ("it makes no calls", "test_no_call"),
         ("it is skipped", "test_skipped"),
         ("it is expected to fail", "test_expected_to_fail, test_suite.py::test_passes_unexpectedly"),
-        ("it fails without a fault", "test_failing"),
+        ("it fails even without a fault", "test_failing"),
         (
             "it declares its own faults, gates or latency",
             "test_marker, test_suite.py::test_latency, test_suite.py::test_gate, test_suite.py::test_own_rule",
@@ -444,7 +444,7 @@ def test_settings_of_a_conftest_cannot_ask_to_explore(suite: Suite) -> None:
     result = suite(APPLICATION + READS, conftest=conftest + "    return {'explore': True}")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
-        ["*fake_credits_settings must not include 'explore', which only a marker or a flag can set*"]
+        ["*fake_credits_settings fixture must not include 'explore', which only a marker or a flag can set*"]
     )
 
 

@@ -97,7 +97,7 @@ def test_loop_explores_orders(suite: Suite) -> None:
     text = text_of(result)
     assert "6 orders: 4 fine, 2 race" in text
     assert "(2, 0),  # listTransactions ada (task 1)" in text
-    assert "...  # the block of the loop" in text
+    assert "...  # the body of your loop" in text
 
 
 def test_orders_come_after_the_faults_and_are_summed_up(suite: Suite) -> None:

@@ -69,12 +69,12 @@ def test_markers_merge_option_by_option(suite: Suite) -> None:
 @pytest.mark.parametrize(
     ("mark", "message"),
     [
-        ("balanse=1", "*test_it: the marker fake_credits has no option 'balanse', did you mean 'balance'? (it has: *"),
-        ("world2=[]", "*test_it: the marker fake_credits has no option 'world2'* (it has: allow, api_key, *"),
-        ("faults=503", "*test_it: the marker fake_credits has faults=503: it must be a rule, or a list of rules*"),
-        ("latency=True", "*test_it: the marker fake_credits has latency=True: it must be milliseconds, *"),
-        ("100", "*test_it: the marker fake_credits takes keyword arguments such as balance=100, got 100"),
-        ("balance='1'", "*test_it: the marker fake_credits has balance='1': it must be an integer that*"),
+        ("balanse=1", "*test_it: the fake_credits marker has no option 'balanse', did you mean 'balance'? (it has: *"),
+        ("world2=[]", "*test_it: the fake_credits marker has no option 'world2'* (it has: allow, api_key, *"),
+        ("faults=503", "*test_it: the fake_credits marker has faults=503: it must be a rule, or a list of rules*"),
+        ("latency=True", "*test_it: the fake_credits marker has latency=True: it must be milliseconds, *"),
+        ("100", "*test_it: the fake_credits marker takes keyword arguments such as balance=100, got 100"),
+        ("balance='1'", "*test_it: the fake_credits marker has balance='1': it must be an integer that*"),
     ],
 )
 def test_invalid_marker_stops_the_run(suite: Suite, mark: str, message: str) -> None:
@@ -155,7 +155,7 @@ def test_invalid_marker_added_at_run_time_fails_the_setup(suite: Suite) -> None:
     )
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
-        ["cannot create the sandbox: the marker fake_credits has no option 'sed', did you mean 'seed'?*"]
+        ["cannot create the sandbox: the fake_credits marker has no option 'sed', did you mean 'seed'?*"]
     )
 
 
@@ -234,7 +234,7 @@ def test_marker_without_fixture_fails_its_test(suite: Suite) -> None:
     result.assert_outcomes(errors=3, failed=1, passed=6, skipped=1)
     result.stdout.fnmatch_lines(
         [
-            "the marker's intercept=, balance= can't take effect, because this test does not use the fixture *",
+            "the marker's intercept=, balance= can't take effect, because this test does not use *",
             "ERROR test_suite.py::test_unused - Failed: the marker's intercept=, balan*",
             "ERROR test_suite.py::test_unused_with_the_factory - Failed: *",
             "ERROR test_suite.py::test_unused_parameter?1? - Failed: *",

@@ -163,7 +163,7 @@ def test_unknown_option_in_settings_fixture_is_an_error(suite: Suite) -> None:
     conftest = "import pytest\n@pytest.fixture(scope='session')\ndef fake_credits_settings(): return {'balanse': 1}"
     result = suite(probe_source(), conftest=conftest)
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["the fixture fake_credits_settings has no option 'balanse', did you mean 'balance'?*"])
+    result.stdout.fnmatch_lines(["the fake_credits_settings fixture has no option 'balanse', did you mean 'balance'?*"])
 
 
 @pytest.mark.parametrize(
@@ -178,4 +178,4 @@ def test_settings_fixture_with_wrong_type_is_an_error(suite: Suite, settings: st
     conftest = f"import pytest\n@pytest.fixture(scope='session')\ndef fake_credits_settings(): return {settings}"
     result = suite(probe_source(), conftest=conftest)
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([f"the fixture fake_credits_settings {message}"])
+    result.stdout.fnmatch_lines([f"the fake_credits_settings fixture {message}"])

@@ -110,7 +110,7 @@ INVALID_KEY_FILES: dict[str, tuple[str | bytes, str]] = {
     "key_ops that are a string": (jwks(key_ops="verify"), r"keys\[0\] has key_ops that are not a list: 'verify'"),
     "key_ops that are a number": (jwks(key_ops=5), r"keys\[0\] has key_ops that are not a list: 5"),
     "only a key to encrypt with": (jwks(key_ops=["encrypt"]), "no signing key"),
-    "a private PEM": (PRIVATE, "has a private key"),
+    "a private PEM": (PRIVATE, "contains a private key"),
     "a private JWK": (jwks(d="AQAB"), "is a private key"),
     "a symmetric JWK": ('{"keys": [{"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"}]}', "is a symmetric key"),
     "two of one kid": (json.dumps({"keys": json.loads(jwks())["keys"] * 2}), "two keys with the same kid"),

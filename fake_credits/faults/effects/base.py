@@ -145,7 +145,8 @@ class Delivery(Protocol):
 class FaultContext(Protocol):
     """An exchange as an effect sees it.
 
-    A response set before the operation replaces the operation; one set afterwards replaces only its response.
+    A response that is set before the operation runs replaces the operation; one that is set afterwards replaces only
+    the operation's response.
     """
 
     def random(self) -> float:
@@ -165,7 +166,7 @@ class FaultContext(Protocol):
         """Respond with a status, a body and its media type."""
 
     def edit_body(self, edit: Callable[[dict[str, Any]], None]) -> None:
-        """Edit a successful response's body, in which members have the contract's names."""
+        """Edit the body of a successful response; its members have the contract's names."""
 
     def field_name(self, default_name: str) -> str:
         """Return a member's name in the contract."""
@@ -180,7 +181,7 @@ class FaultContext(Protocol):
         ...
 
     def set_delivery(self, delivery: Delivery) -> None:
-        """Set how the response is sent; before the operation, this replaces the operation."""
+        """Set how the response is sent; if called before the operation runs, this replaces the operation."""
 
     def read_stale(self, *, by_ms: int, by_writes: int) -> None:
         """Read balance and history without the user's newest writes."""
@@ -199,13 +200,14 @@ class FaultContext(Protocol):
 
 
 class Effect(FaultValue):
-    """What a rule does to a call: a frozen dataclass whose fields are its attributes in JSON.
+    """What a rule does to a call: a frozen dataclass whose fields are the effect's attributes in JSON.
 
     ``effect_name``: its name in files. ``phases``: when it can apply; the first is the default. ``operations``: those
-    it can affect. ``only_client``: the only kind of client that it can affect, empty for both. ``stacks``: whether the
-    following rules are tried too. ``times``: how often a rule fires by default, None for no limit. ``counts_passes``:
-    whether it records the calls that it lets pass, so that `effect_for` can use them. ``reveals``: the client bug that
-    it exposes. ``needs_connection``: whether it breaks or holds the connection, which ASGI can't do.
+    it can affect. ``only_client``: the only kind of client that it can affect, or empty if it can affect both.
+    ``stacks``: whether the following rules are tried too. ``times``: how many times a rule can fire by default, or None
+    for no limit. ``counts_passes``: whether it records the calls that it lets pass, so that `effect_for` can use them.
+    ``reveals``: the client bug that it exposes. ``needs_connection``: whether it breaks or holds the connection, which
+    ASGI can't do.
     """
 
     effect_name: ClassVar[str] = ""
@@ -241,7 +243,7 @@ class Effect(FaultValue):
 
 
 def invalid_value(field: str, value: object, rule: str) -> FaultError:
-    """Return the error for a value that breaks a rule, worded for Python, JSON and TOML alike."""
+    """Return an error, worded for Python, JSON and TOML alike, for a value that breaks a rule."""
     if value is None:
         return FaultError(f"{field} has no value: {rule}")
     return FaultError(f"{field} is {str(value).lower() if isinstance(value, bool) else short_repr(value)}: {rule}")
@@ -278,11 +280,11 @@ def check_choice(field: str, value: object, choices: Collection[str], *, of: str
 
 
 def join_choices(choices: Iterable[str]) -> str:
-    """Format choices, except an empty one, as ``'a', 'b' or 'c'``."""
+    """Format the non-empty choices as ``'a', 'b' or 'c'``."""
     *others, last = [repr(str(choice)) for choice in choices if choice]
     return f"{', '.join(others)} or {last}" if others else last
 
 
 def format_kwargs(kwargs: Mapping[str, object], separator: str = ", ") -> str:
-    """Format names and values like keyword arguments in Python."""
+    """Format names and values as Python keyword arguments."""
     return separator.join(f"{name}={short_repr(value)}" for name, value in kwargs.items())

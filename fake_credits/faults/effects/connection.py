@@ -50,10 +50,10 @@ class Hang(_ConnectionEnd):
 
 @dataclass(frozen=True, repr=False)
 class Truncate(Effect):
-    """Send the head and part of the body (``at_bytes`` or a ``fraction``), ``then`` end the connection.
+    """Send the head and part of the body (``at_bytes`` or a ``fraction``), and then break off the response.
 
-    ``then`` is ``close``, ``reset`` or ``hang``; in Python also ``Reset()``, ``Close()`` or ``Hang()``. At least one
-    byte is withheld. A response without a body is cut after its head.
+    ``then`` says how: ``close``, ``reset`` or ``hang``; in Python, it can also be ``Reset()``, ``Close()`` or
+    ``Hang()``. At least one byte is withheld. A response without a body is cut after its head.
     """
 
     needs_connection = True
@@ -117,7 +117,7 @@ class Garbage(Effect):
 
 
 class Abort(msgspec.Struct, frozen=True):
-    """No response, or the head and ``sent_body_bytes`` of the body; then a close, a reset or a hang."""
+    """No response, or the head and the body's first ``sent_body_bytes`` bytes; then a close, a reset or a hang."""
 
     close_mode: CloseMode
     sent_body_bytes: int | None = None
@@ -125,7 +125,7 @@ class Abort(msgspec.Struct, frozen=True):
     is_complete = False
 
     async def send(self, response: Response | None, connection: Connection) -> None:
-        """Send the part of the response, if any, and end the connection."""
+        """Send part of the response, or nothing, and end the connection."""
         is_started = False
         if response is not None and self.sent_body_bytes is not None:
             is_started = True
@@ -148,7 +148,7 @@ class RawBytes(msgspec.Struct, frozen=True):
     is_complete = False
 
     async def send(self, response: Response | None, connection: Connection) -> None:
-        """Send the bytes and close."""
+        """Send the bytes and close the connection."""
         connection.write(self.data)
         connection.close()
 

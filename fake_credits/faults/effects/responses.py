@@ -43,9 +43,9 @@ _DEFAULT_CODES: Mapping[int, str] = {
 class Status(Effect):
     """Respond with a ``status`` and the contract's error body. In the ``after`` phase, a write remains committed.
 
-    ``code`` defaults to the status's usual code; any other is allowed, even one that the API does not have.
-    ``retry_after_s`` adds Retry-After in ``retry_after_form``: ``seconds``, ``date``, ``garbage`` or ``absent``, by
-    default the contract's form (docs/reference/contract.md, row 22).
+    ``code`` defaults to the status's usual code; it may be one that the API does not have, unless it looks like a
+    misspelling. ``retry_after_s`` adds Retry-After in ``retry_after_form``: ``seconds``, ``date``, ``garbage`` or
+    ``absent``, by default the contract's form (docs/reference/contract.md, row 22).
     """
 
     reveals = "a retry of a permanent error or of a committed write"
@@ -85,8 +85,8 @@ class Status(Effect):
 class RateLimit(Effect):
     """Allow ``limit`` matching calls in any ``window_s`` seconds of the sandbox's clock; reject all others with 429.
 
-    The window is (t - w, t]: a call made exactly when Retry-After has elapsed is allowed, and rejected calls do not
-    count.
+    For a call at time t, the window is (t - ``window_s``, t]: a call made exactly when Retry-After has elapsed is
+    allowed. Rejected calls do not count.
     """
 
     reveals = "a stampede of retries that ignore Retry-After"
