@@ -260,7 +260,7 @@ def _raise_out_of_order(snapshot: JournalSnapshot, expected: list[Call], matchin
     __tracebackhide__ = True
     call = expected[len(matching)]
     if not matching:
-        head = f"{call}, the first of {len(expected)} expected calls, was not called"
+        head = f"{call}, the first of {len(expected)} expected calls, was not made"
         raise snapshot.missing_calls(call) or snapshot.failure(head, call)
     last = matching[-1]
     later = snapshot.entries[snapshot.entries.index(last) + 1 :]

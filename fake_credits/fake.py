@@ -48,8 +48,8 @@ ClientMode = Literal["in-process", "live"]
 class FakeCredits(SandboxUsers, Invariants):
     """A private Credits Management API, with ready-made clients.
 
-    The options are those of `SandboxOptions`: for example, ``balance=100`` makes one grant to the default user,
-    ``users={"ada": 100}`` makes one grant to each user, and ``world="demo"`` adds users with histories. ``mode``
+    The options are those of `SandboxOptions`: for example, ``balance=100`` grants 100 credits to the default user,
+    ``users={"ada": 100}`` grants 100 to ada, and ``world="demo"`` adds users with histories. ``mode``
     selects how the ready-made clients reach the API; any other client can use ``base_url``. ``shared`` holds resources
     for several instances; the caller must close it.
 

@@ -73,7 +73,7 @@ def _check_default_ids(options: ServerFlags) -> None:
 def create_control_plane(
     options: ServerFlags, sandbox: Sandbox, log: ExchangeLog
 ) -> tuple[SandboxRegistry, ControlPlane]:
-    """Create a registry that initially contains only ``sandbox``, and a control plane; ``log`` logs every sandbox."""
+    """Create a control plane, and a registry that contains only ``sandbox`` so far; ``log`` records all exchanges."""
     sandboxes, ordinals = SandboxRegistry(sandbox), itertools.count(2)
     log.attach(sandbox.journal, sandbox.bugs)
 

@@ -277,10 +277,14 @@ class RunFlags(ServerFlags):
 class ExploreFlags(RunFlags):
     """The flags of ``explore``, in addition to those of ``run``."""
 
+    scenarios: tuple[str, ...] = _flag(
+        "Faults", (), "Not allowed: exploring injects the faults (see --what).", Parsed("NAME", _scenario)
+    )
     what: object = _flag(
         "Exploration",
         "default",
-        "What to inject: default, writes, same, all, or fault names separated by commas.",
+        "What to inject: default, writes (at writes only), same (as default, but a test that fails under a fault is "
+        "red), all (every effect), or fault names separated by commas, such as lost_after.",
         Parsed("WHAT", _what),
     )
     depth: int = _flag("Exploration", 2, "Maximum number of faults per run.", click.IntRange(1, 3))
@@ -351,7 +355,7 @@ class SeedFlags:
 class OpenApiFlags:
     """The flags of ``openapi``."""
 
-    contract: Contract = _flag("Contract", DEFAULT_CONTRACT, "Describe the contract in this TOML file.", _CONTRACT_FILE)
+    contract: Contract = _flag("Contract", DEFAULT_CONTRACT, "Use the contract in this TOML file.", _CONTRACT_FILE)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -100,7 +100,7 @@ def _heading(judged: JudgedRun, where: str) -> str:
 
 
 def _describe_orders(exploration: Exploration, runs: list[JudgedRun]) -> Finding:
-    """Describe the first order that has the verdict."""
+    """Return a finding that describes the first of the ``runs``, which are orders with the same verdict."""
     first = runs[0]
     judgement, plan, code = first.judgement, first.gate_plan or GatePlan(()), exploration.code
     order = ", ".join(f"{number} {release.label}" for number, release in enumerate(plan.releases, start=1))

@@ -96,7 +96,7 @@ class FaultEngine:
         return active
 
     def _rules_to_keep(self, rule: Rule) -> list[ActiveRule]:
-        """Return the rules to keep when ``rule`` is added; a default latency replaces any for the same operation."""
+        """Return the rules to keep when ``rule`` is added; a new default latency replaces the operation's old one."""
         if rule.name != DEFAULT_LATENCY_NAME:
             if rule.name and any(active.name == rule.name for active in self.rules):
                 raise FaultError(f"name is {rule.name!r}, which is already taken by another rule")

@@ -121,7 +121,7 @@ class Faults:
             return self._engine.find(name)
 
     def clear(self) -> None:
-        """Remove every rule; the test still fails if one is unused. Calls already hit by a rule stay affected."""
+        """Remove every rule; the test still fails if one was never used. Calls already hit by a rule stay affected."""
         for active in self:
             active.remove()
 

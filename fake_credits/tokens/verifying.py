@@ -153,7 +153,7 @@ def _decode_segment(segment: str, name: str) -> bytes:
         data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
         if base64.urlsafe_b64encode(data).rstrip(b"=").decode() == segment:
             return data
-    raise _invalid_token("malformed_base64url", f"the token's {name} is not base64url without padding")
+    raise _invalid_token("malformed_base64url", f"the token's {name} is not valid unpadded base64url")
 
 
 def parse_json_object(data: bytes, part: Literal["header", "payload"]) -> dict[str, object]:

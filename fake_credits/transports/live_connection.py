@@ -1,6 +1,6 @@
 """One request on a live connection.
 
-The parser's callback runs the request's coroutine directly, until a wait requires a task.
+The parser's callback runs the request's coroutine directly, and hands it over to a task only if it has to wait.
 """
 
 import asyncio

@@ -251,7 +251,7 @@ def _user_problem(user: _UserRecord) -> str:
         return f"has a reason other than {', '.join(_CODE_BY_LETTER)}"
     times = [user.created, *user.times]
     if any(map(gt, times, user.times)) or not 0 <= user.created <= times[-1] < WORLD_SPAN_MS:
-        return f"has times that are out of order or not from 0 to {WORLD_SPAN_MS - 1}"
+        return f"has times that are out of order or outside 0 to {WORLD_SPAN_MS - 1}"
     if any(abs(delta) >= 2**63 for delta in user.deltas):
         return "has a delta that does not fit into 64 bits"
     return ""

@@ -77,7 +77,7 @@ PLUGIN_OPTIONS = (
     PluginOption("issuer", "token issuer, a URL or `server`; by default the provider's", "", ini_only=True),
     PluginOption(
         "early_env",
-        "whether port, API key and environment variables are set before conftests and Django load",
+        "whether to set the port, API key and environment variables before conftests and Django load",
         False,
         "true or false",
         ini_only=True,

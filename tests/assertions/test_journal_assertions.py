@@ -150,7 +150,7 @@ def test_assert_order_fails_for_other_order(journal: JournalAssertions, write_en
 
 def test_assert_order_fails_for_missing_call(journal: JournalAssertions, write_entry: WriteEntry) -> None:
     write_entry("createUser")
-    with pytest.raises(AssertionError, match="^getUser, the first of 2 expected calls, was not called"):
+    with pytest.raises(AssertionError, match="^getUser, the first of 2 expected calls, was not made"):
         journal.assert_order("getUser", "createUser")
     with pytest.raises(AssertionError, match="^getUser was not called after createUser .#1.$"):
         journal.assert_order("createUser", "getUser")

@@ -108,7 +108,7 @@ def test_digest_and_seed_are_optional(file: Path) -> None:
         ({"deltas": [1]}, "has 1 deltas, 3 reasons and 3 times"),
         ({"reasons": "gcx"}, "has a reason other than g, c, r"),
         ({"times": [2, 1, 0]}, "has times that are out of order"),
-        ({"times": [0, 1, WORLD_SPAN_MS]}, "has times that are out of order or not from 0 to"),
+        ({"times": [0, 1, WORLD_SPAN_MS]}, "has times that are out of order or outside 0 to"),
         ({"created": 1}, "has times that are out of order"),
         ({"created": -1}, "has times that are out of order"),
         ({"deltas": [10, -4, 2**63]}, "has a delta that does not fit into 64 bits"),
