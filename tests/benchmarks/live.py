@@ -2,31 +2,24 @@
 
 # ruff: noqa: RUF001 - ratios have multiplication signs
 
-import http.client
-import socket
 import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Generator
-from contextlib import closing, contextmanager
 
 from tests.benchmarks.load import (
     POST_LUA,
     Server,
     WrkLoad,
     best_cpu_us,
+    free_port,
     require_proc,
     require_wrk,
     rss_bytes,
     run_server,
-    run_wrk,
-    stop_process,
+    run_wrk_until,
+    start_server,
 )
 from tests.benchmarks.plan import ROOT, Measurement, Plan, bytecode_cache, compare
 from tests.benchmarks.raw import USER
-
-_START_LIMIT_S = 30
 
 
 def get_with_api_key(plan: Plan) -> Measurement:
@@ -103,9 +96,9 @@ def memory_after_gets(plan: Plan) -> Measurement:
     require_wrk()
     with run_server("fake") as fake:
         load = _balance_load(fake, {"X-API-Key": fake.key})
-        first = _run_wrk_until(load, plan.gets // 5)
+        first = run_wrk_until(load, plan.gets // 5)
         before = rss_bytes(fake.pid)
-        total = first + _run_wrk_until(load, plan.gets - first)
+        total = first + run_wrk_until(load, plan.gets - first)
         growth_bytes = rss_bytes(fake.pid) - before
     return Measurement(
         "{growth_mb:+.2f} MB from {first:,} to {total:,} GETs", growth_mb=growth_bytes / 2**20, first=first, total=total
@@ -145,47 +138,7 @@ def _compare_cpu(loads: list[WrkLoad], plan: Plan) -> Measurement:
     return compare(fake_us, reference_us, digits=0)
 
 
-def _run_wrk_until(load: WrkLoad, requests: int) -> int:
-    count = 0
-    while count < requests:
-        count += run_wrk(load, 1)
-    return count
-
-
 def _start_ms(environment: dict[str, str], *module: str) -> float:
-    port = _free_port()
-    started = time.perf_counter()
-    with _spawn([sys.executable, "-m", *module, str(port)], environment) as process:
-        while time.perf_counter() - started < _START_LIMIT_S:
-            if process.poll() is not None:
-                raise RuntimeError(f"{module[0]} ended with {process.returncode} before it answered")
-            if _is_answering(port):
-                return (time.perf_counter() - started) * 1000
-            time.sleep(0.002)
-    raise RuntimeError(f"{module[0]} did not answer within {_START_LIMIT_S} s")
-
-
-@contextmanager
-def _spawn(command: list[str], environment: dict[str, str]) -> "Generator[subprocess.Popen[str], None, None]":
-    devnull = subprocess.DEVNULL
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=devnull, stderr=devnull, text=True)
-    try:
-        yield process
-    finally:
-        stop_process(process)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def _is_answering(port: int) -> bool:
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
-        try:
-            connection.request("GET", USER + "/balance")
-            return bool(connection.getresponse().status)
-        except (OSError, http.client.HTTPException):
-            return False
+    port = free_port()
+    with start_server([sys.executable, "-m", *module, str(port)], port, ROOT, environment) as (_, start_ms):
+        return start_ms

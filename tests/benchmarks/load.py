@@ -7,17 +7,22 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks.plan import ROOT, BenchmarkSkipped, Plan
+from tests.benchmarks.raw import USER
 
 _CONNECTIONS = 8
+_START_LIMIT_S = 60
+_PROBE = f"GET {USER}/balance HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode()
 POST_LUA = 'wrk.method = "POST"\nwrk.body = \'{"delta":1,"reason":"grant"}\'\n'
 
 
@@ -111,6 +116,51 @@ def run_wrk(load: WrkLoad, seconds: int) -> int:
     if match is None or match[1] == "0":
         raise RuntimeError(f"wrk counted no request:\n{result.stdout}")
     return int(match[1])
+
+
+def run_wrk_until(load: WrkLoad, requests: int) -> int:
+    """Load a server until it has served at least ``requests``, and return how many it served."""
+    count = 0
+    while count < requests:
+        count += run_wrk(load, 1)
+    return count
+
+
+@contextmanager
+def start_server(
+    command: Sequence[str], port: int, folder: Path, environment: Mapping[str, str]
+) -> "Generator[tuple[subprocess.Popen[str], float]]":
+    """Run a server for the duration of a block; yield its process and the milliseconds to its first answer.
+
+    Raises RuntimeError if it ends, or does not answer within a minute.
+    """
+    quiet = subprocess.DEVNULL
+    started_s = time.perf_counter()
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdin=quiet, stdout=quiet, stderr=quiet, text=True)
+    try:
+        while not _is_answering(port):
+            if process.poll() is not None or time.perf_counter() - started_s > _START_LIMIT_S:
+                raise RuntimeError(f"{command[0]} ended or did not answer: {process.poll()}")
+            time.sleep(0.002)
+        yield process, (time.perf_counter() - started_s) * 1000
+    finally:
+        stop_process(process)
+
+
+def free_port() -> int:
+    """Return a port that the kernel has just assigned."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _is_answering(port: int) -> bool:
+    """Return whether a server answers a request with any status."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(_PROBE)
+            return connection.recv(5) == b"HTTP/"
+    except OSError:
+        return False
 
 
 def cpu_s(pid: int) -> float:

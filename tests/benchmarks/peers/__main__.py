@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tests.benchmarks.load import Server, WrkLoad, best_cpu_us, require_wrk, rss_bytes, run_wrk
+from tests.benchmarks.load import Server, WrkLoad, best_cpu_us, require_wrk, rss_bytes, run_wrk_until
 from tests.benchmarks.peers.chart import Panel, draw_chart, format_value
 from tests.benchmarks.peers.in_process import IN_PROCESS_PEERS, InProcessPeer, added_test_ms, call_us
 from tests.benchmarks.peers.servers import (
@@ -83,9 +83,7 @@ def _measure_server(peer: ServerPeer, root: Path, plan: Plan) -> Row:
         with run_peer(peer, installation) as (process, url, start_ms):
             get, post = (_load(process.pid, url, call) for call in peer.calls(url, installation))
             get_us, post_us = best_cpu_us([get, post], plan)
-            requests = 0
-            while requests < plan.gets // 2:
-                requests += run_wrk(get, 1)
+            run_wrk_until(get, plan.gets // 2)
             row.figures = (get_us, post_us, rss_bytes(process.pid) / 2**20, start_ms)
     except (NotInstalledError, OSError, RuntimeError, subprocess.SubprocessError) as error:
         row.problem = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ import requests
 
 from fake_credits.api.openapi import openapi_document
 from fake_credits.contract import DEFAULT_CONTRACT
-from tests.benchmarks.load import stop_process
+from tests.benchmarks.load import free_port, start_server
 from tests.benchmarks.plan import ROOT
 from tests.benchmarks.raw import USER
 
@@ -24,7 +23,6 @@ JSON = {"Content-Type": "application/json"}
 BALANCE = json.dumps({"balance": 100})
 TRANSACTION = json.dumps({"delta": 1, "reason": "grant"})
 CREATED = json.dumps({"delta": 1, "reason": "grant", "createdAt": "2026-01-01T00:00:00.000Z"})
-_START_LIMIT_S = 60
 
 
 class NotInstalledError(Exception):
@@ -76,36 +74,8 @@ def run_peer(peer: ServerPeer, installation: Installation) -> "Generator[tuple[s
     command = peer.command(installation, port)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    quiet = subprocess.DEVNULL
-    started_s = time.perf_counter()
-    process = subprocess.Popen(
-        command, cwd=installation.scratch, env=environment, stdin=quiet, stdout=quiet, stderr=quiet, text=True
-    )
-    try:
-        while not _is_answering(port):
-            if process.poll() is not None or time.perf_counter() - started_s > _START_LIMIT_S:
-                raise NotInstalledError(f"{command[0]} ended or did not answer: {process.poll()}")
-            time.sleep(0.002)
-        start_ms = (time.perf_counter() - started_s) * 1000
+    with start_server(command, port, installation.scratch, environment) as (process, start_ms):
         yield process, f"http://127.0.0.1:{port}", start_ms
-    finally:
-        stop_process(process)
-
-
-def free_port() -> int:
-    """Return a port that the kernel has just assigned."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def _is_answering(port: int) -> bool:
-    """Tell whether a server answers a request with any status."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-            connection.sendall(b"GET /v1 HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-            return connection.recv(5) == b"HTTP/"
-    except OSError:
-        return False
 
 
 # ---- Python
