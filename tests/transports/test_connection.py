@@ -626,6 +626,8 @@ def begin_wait(live: Live, wait: str, behind: bytes = b"") -> socket.socket:
     until(lambda: protocol._current is not None)
     if wait == "gate":
         live.sandbox.gate("gate").wait_for()
+    elif wait == "drip":
+        until(lambda: live.outcomes)  # journaled when the response begins
     if behind and wait != "body":
         until(lambda: protocol._queue)
     return connection
