@@ -48,7 +48,7 @@ class Invariants:
 
         def on_entry(entry: JournalEntry) -> None:
             if entry.committed:
-                _run_check(self.sandbox, check, f"after {entry.operation} of {entry.user or entry.application}")
+                _run_check(self.sandbox, check, f"after {entry.operation} for {entry.user or entry.application}")
 
         self.sandbox.journal.watch(on_entry)
 

@@ -92,7 +92,9 @@ class Account:
         self._is_shared = False
 
     def __repr__(self) -> str:
-        return f"<Account {self.user_id!r} of {self.application_id!r}: {self.balance} in {len(self)} transactions>"
+        return (
+            f"<Account {self.user_id!r} in {self.application_id!r}: balance={self.balance}, transactions={len(self)}>"
+        )
 
     def __len__(self) -> int:
         return len(self._deltas)

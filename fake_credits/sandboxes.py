@@ -109,7 +109,7 @@ class SandboxRegistry:
             )
         with self._lock:
             if self._by_token_subject.setdefault((issuer, user_id), sandbox) is not sandbox:
-                raise ValueError(f"user {user_id!r} of {issuer!r} is bound to another sandbox")
+                raise ValueError(f"user {user_id!r} from {issuer!r} is bound to another sandbox")
 
     def resolve(self, credential: Credential | None) -> Sandbox:
         """Return the sandbox that a credential selects; the credential is not verified."""

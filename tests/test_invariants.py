@@ -28,7 +28,7 @@ def test_invariant_is_checked_after_each_commit(credits: FakeCredits) -> None:
     assert (seen, credits.problems()) == ([85], [])
     spend(credits, 15)
     assert credits.problems() == [
-        "invariant is_never_low returned False after createTransaction of ada",
+        "invariant is_never_low returned False after createTransaction for ada",
     ]
 
 

@@ -419,7 +419,7 @@ def test_reprs_contain_counts_and_names_only() -> None:
     ledger, account, append = new_ledger()
     append(7, Reason.GRANT)
     assert repr(ledger) == "<Ledger of 1 users in 1 applications>"
-    assert repr(account) == "<Account 'ada' of 'app-id': 7 in 1 transactions>"
+    assert repr(account) == "<Account 'ada' in 'app-id': balance=7, transactions=1>"
 
 
 def columns_of(*rows: tuple[int, Reason]) -> TransactionColumns:

@@ -182,7 +182,7 @@ class Exchange(msgspec.Struct, eq=False):
         route_match = self.route_match
         if route_match is _NO_ROUTE:
             return f"{self.request.method} {escape_path(self.path)}"
-        return f"{route_match.operation.value} of {route_match.user_id or route_match.application_id}"
+        return f"{route_match.operation.value} for {route_match.user_id or route_match.application_id}"
 
     def gate_ticket(self, resume: Callable[[], None]) -> GateTicket:
         """Return the ticket for waiting at a gate; ``resume`` continues the exchange."""

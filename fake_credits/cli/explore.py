@@ -240,10 +240,8 @@ class _Progress:
     def show(self) -> None:
         """Show the line."""
         if self._is_visible:
-            done, remaining = len(self._exploration.results), self._exploration.remaining
-            left_s = (monotonic_s() - self._started_s) / max(1, done) * remaining
-            left = f", {left_s:.0f} s left" if done else ""
-            click.echo(f"\r\x1b[2K{done} of {done + remaining} schedules{left}", err=True, nl=False)
+            text = self._exploration.describe_progress(monotonic_s() - self._started_s)
+            click.echo(f"\r\x1b[2K{text}", err=True, nl=False)
 
     def clear(self) -> None:
         """Erase the line."""

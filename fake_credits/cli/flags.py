@@ -164,6 +164,7 @@ _WRITABLE_FILE = Parsed("FILE", writable_file)
 
 
 def _flag(heading: str, default: object, help_text: str, param_type: Any = None) -> Any:
+    """Return a field for a flag; a flag without a help text is not listed in the help."""
     return field(default=default, metadata={"heading": heading, "help": help_text, "type": param_type})
 
 
@@ -277,9 +278,7 @@ class RunFlags(ServerFlags):
 class ExploreFlags(RunFlags):
     """The flags of ``explore``, in addition to those of ``run``."""
 
-    scenarios: tuple[str, ...] = _flag(
-        "Faults", (), "Not allowed: exploring injects the faults (see --what).", Parsed("NAME", _scenario)
-    )
+    scenarios: tuple[str, ...] = _flag("Faults", (), "", Parsed("NAME", _scenario))  # refused
     what: object = _flag(
         "Exploration",
         "default",

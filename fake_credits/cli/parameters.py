@@ -143,6 +143,7 @@ def _click_option(spec: Any) -> Callable[[Callable[..., None]], Callable[..., No
         envvar=f"{_ENV_PREFIX}{variable}",
         show_envvar=True,
         help=spec.metadata["help"],
+        hidden=not spec.metadata["help"],
         type=param_type,
         metavar=param_type.name if isinstance(param_type, Parsed) else None,
         multiple=is_multiple,

@@ -120,6 +120,12 @@ class Exploration:
         planned = len(self._plan or ()) + len(self._search or ())
         return min(planned, self.options.budget - len(self.results) - len(self.orders))
 
+    def describe_progress(self, elapsed_s: float) -> str:
+        """Return how many of the planned runs are done and, once one is, an estimate of the time left."""
+        done, remaining = len(self.results) + len(self.orders), self.remaining
+        left = f", {elapsed_s / done * remaining:.0f} s left" if done else ""
+        return f"{done} of {pluralize(done + remaining, 'run')}{left}"
+
     def runs(self) -> Iterator[Recorder]:
         """Yield a recorder for each run; the last run is fault-free, except in a replay."""
         for batch in self.batches(1):

@@ -166,10 +166,8 @@ class Gate:
         matches = [ticket for ticket in self._held if ticket.user == selector]
         if len(matches) != 1:
             held_labels = ", ".join(ticket.label for ticket in self._held) or "no call"
-            problem = (
-                f"the gate {self.name!r} holds {len(matches)} calls of {selector!r}, not one (held: {held_labels})"
-            )
-            raise ValueError(problem)
+            count = f"{len(matches)} calls that match {selector!r}, not one"
+            raise ValueError(f"the gate {self.name!r} holds {count} (held: {held_labels})")
         return matches[0]
 
     @contextmanager

@@ -251,7 +251,7 @@ class SuspendedExchange:
         self._timeout_timer = clock.schedule(
             clock.now_ms() + math.ceil(ms),
             self._client_timed_out,
-            label=f"client timeout of {exchange.label}",
+            label=f"client timeout for {exchange.label}",
             ordinal=exchange.ordinal,
             is_timeout=True,
         )

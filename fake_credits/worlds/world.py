@@ -84,7 +84,7 @@ class World:
         self._loaded: _LoadedAccounts | None = None
 
     def __repr__(self) -> str:
-        return f"<World {self.name!r} of {self.transaction_count} transactions>"
+        return f"<World {self.name!r} with {self.transaction_count} transactions>"
 
     def histories(self) -> Iterable[UserHistory]:
         """Return the users, cached unless they have too many transactions; raise WorldError if generation fails."""
@@ -174,7 +174,7 @@ def save_world(world: World, path: Path, on_progress: Callable[[int], object] = 
         with atomic_file(path) as file:
             _write_world(world, file, on_progress)
     except OSError as error:
-        raise WorldError(f"{path}: can't be written: {error.strerror or error}") from None
+        raise WorldError(f"can't write {path}: {error.strerror or error}") from None
 
 
 def _write_world(world: World, file: BinaryIO, on_progress: Callable[[int], object]) -> None:

@@ -38,12 +38,9 @@ class Progress:
         if now_s - self._shown_s < _INTERVAL_S:
             return
         self._shown_s = now_s
-        done, remaining = len(self._exploration.results), self._exploration.remaining
-        left_s = (now_s - self._started_s) / max(1, done) * remaining
         name = self._exploration.name.rpartition("::")[2]
-        self._reporter.write(
-            f"{_ERASE_LINE}{name:.40}: {done} of {done + remaining} schedules, {left_s:.0f} s left", flush=True
-        )
+        text = self._exploration.describe_progress(now_s - self._started_s)
+        self._reporter.write(f"{_ERASE_LINE}{name:.40}: {text}", flush=True)
         self._is_visible = True
 
     def clear(self) -> None:

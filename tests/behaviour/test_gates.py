@@ -144,7 +144,7 @@ def test_release_returns_after_released_call_has_proceeded(mode: ClientMode) -> 
         thread = threading.Thread(target=consume, args=(credits, outcomes, 0))
         thread.start()
         gate.wait_for()
-        assert (len(gate), gate.waiters()) == (1, "createTransaction of ada")
+        assert (len(gate), gate.waiters()) == (1, "createTransaction for ada")
         gate.release()
         assert credits.balance("ada") == 0
         thread.join()
@@ -222,9 +222,9 @@ def test_gate_timeout_fails_held_call_and_test(mode: ClientMode) -> None:
         other = threading.Thread(target=call)
         other.start()
         other.join()
-        assert failures == ["gate 'door' held createTransaction of ada for 0.01 s without being released"]
+        assert failures == ["gate 'door' held createTransaction for ada for 0.01 s without being released"]
         (problem,) = credits.problems()
-        assert problem.startswith("gate 'door' held createTransaction of ada")
+        assert problem.startswith("gate 'door' held createTransaction for ada")
         assert credits.balance("ada") == 1
 
 

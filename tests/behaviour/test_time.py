@@ -163,7 +163,7 @@ def test_hang_ends_at_client_timeout(effect: Hang | Truncate) -> None:
 def test_hang_without_timeout_raises_at_once_and_fails_the_test() -> None:
     with frozen_fake() as credits:
         credits.faults.add(Hang())
-        with pytest.raises(WouldHangForever, match="createTransaction of ada would hang forever"):
+        with pytest.raises(WouldHangForever, match="createTransaction for ada would hang forever"):
             consume(client_with_timeout(credits, None))
         assert elapsed_ms(credits) == 0
         assert len(credits.problems()) == 1
@@ -369,7 +369,7 @@ def test_reset_drops_pending_writes() -> None:
         credits.faults.add(Latency(45_000), "createTransaction")
         with pytest.raises(Timeout):
             consume(credits.server_client)
-        assert [due.label for due in credits.clock.pending()] == ["createTransaction of ada"]
+        assert [due.label for due in credits.clock.pending()] == ["createTransaction for ada"]
         credits.reset()
         assert credits.clock.pending() == []
         assert (credits.balance("ada"), len(credits.journal), elapsed_ms(credits)) == (100, 0, 0)

@@ -239,7 +239,11 @@ def test_unclosed_quote_in_a_variable_is_rejected() -> None:
 
 def test_every_flag_has_help_and_a_sample() -> None:
     assert {option.opts[0] for _, option in FLAGS.values()} == set(SAMPLES)
-    assert all(str(option.help).endswith(".") for _, option in FLAGS.values())
+    assert {name for name, (_, option) in FLAGS.items() if not str(option.help).endswith(".")} == {"explore --scenario"}
+
+
+def test_refused_flag_is_not_in_the_help() -> None:
+    assert "--scenario" not in CliRunner().invoke(cli, ["explore", "--help"]).output
 
 
 def test_keep_header_rejects_credential_headers() -> None:

@@ -232,7 +232,9 @@ def test_gate_wait_times_out_and_names_the_held_calls(control: ControlSession, p
     (call,) = hold_calls_at_gate(sandbox, pool, ["ada"])
     response = sandbox.request("POST", "/gates/last/wait", {"count": 2, "limit_s": 0.005})
     assert (response.status, response.code) == (409, "gate_limit")
-    assert "1 of 2 calls arrived within 0.005 s; it holds createTransaction of ada" in response.body["error"]["message"]
+    assert (
+        "1 of 2 calls arrived within 0.005 s; it holds createTransaction for ada" in response.body["error"]["message"]
+    )
     sandbox.request_json("POST", "/gates/last/release")
     assert call.result(5) == 201
 

@@ -82,7 +82,7 @@ def test_bound_user_of_a_foreign_issuer_reaches_the_sandbox(
     taken = second.request("POST", "/bindings", {"issuer": url, "user_id": "ada"})
     assert (taken.code, taken.details[0]["problem"]) == (
         "validation_error",
-        f"user 'ada' of '{url}' is bound to another sandbox",
+        f"user 'ada' from '{url}' is bound to another sandbox",
     )
 
 

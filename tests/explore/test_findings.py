@@ -47,7 +47,7 @@ def texts(explore: Explore, test: Test, explored: object = True) -> str:
             ["A write from the fault-free run is missing, but the test passed anyway. It does fail if every call"],
         ),
         (applications.test_key_misuse, ["a new Idempotency-Key for a retry of the same write"]),
-        (applications.test_no_timeout, ["The application has no timeout: getBalance of ada would hang forever"]),
+        (applications.test_no_timeout, ["The application has no timeout: getBalance for ada would hang forever"]),
         (applications.test_storm, ["The application made 21 calls and was stopped."]),
         (applications.test_swallower, ["Nothing was written, but the application did not report it"]),
         (applications.test_no_retry_at_all, ["stays committed, but the application gave up without reading ada's"]),

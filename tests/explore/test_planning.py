@@ -170,6 +170,14 @@ def test_budget_is_kept_and_what_is_left_is_counted(explore: Explore) -> None:
     assert exploration.untried == {"the budget of 4 schedules": 11}
 
 
+def test_time_left_is_estimated_from_the_runs_so_far(explore: Explore) -> None:
+    exploration = explore(check_out, {"budget": 4})
+    del exploration.results[1:]
+    assert exploration.describe_progress(2) == "1 of 4 runs, 6 s left"
+    exploration.results.clear()
+    assert exploration.describe_progress(2) == "0 of 4 runs"
+
+
 def test_default_limits_are_200_schedules_and_10_s_at_depth_2() -> None:
     options = ExploreOptions()
     assert (options.budget, options.seconds, options.depth) == (200, 10, 2)

@@ -37,7 +37,7 @@ class GateHarness:
         return GateTicket(
             user,
             ordinal,
-            f"createTransaction of {user} (#{ordinal})",
+            f"createTransaction for {user} (#{ordinal})",
             on_release or (lambda: self.released.append(user)),
         )
 
@@ -104,7 +104,7 @@ def test_release_with_keep_holds_the_other_calls() -> None:
     harness = GateHarness("ada", "bob", "cy")
     harness.gate.release(["bob"], keep=True)
     assert (harness.released, harness.open_count, harness.gate.is_open) == (["bob"], 0, False)
-    assert harness.gate.waiters() == "createTransaction of ada (#1), createTransaction of cy (#3)"
+    assert harness.gate.waiters() == "createTransaction for ada (#1), createTransaction for cy (#3)"
     assert harness.gate.try_hold(harness.ticket("dee"))
     harness.gate.release([1], keep=True)  # the index counts the calls that are still held
     assert harness.released == ["bob", "cy"]
@@ -121,10 +121,13 @@ def test_release_with_keep_and_no_order_releases_no_call() -> None:
 INVALID_ORDERS: dict[str, tuple[Sequence[int | str], str]] = {
     "number too high": ([3], "order has 3, but the gate 'pay' holds only 3 calls"),
     "number below 0": ([-1], "order has -1, but"),
-    "unknown user": (["eve"], r"holds 0 calls of 'eve', not one \(held: createTransaction of ada \(#1\), .*cy"),
-    "ambiguous user": (["cy"], "holds 2 calls of 'cy'"),
+    "unknown user": (
+        ["eve"],
+        r"holds 0 calls that match 'eve', not one \(held: createTransaction for ada \(#1\), .*cy",
+    ),
+    "ambiguous user": (["cy"], "holds 2 calls that match 'cy'"),
     "same call twice": (["ada", 0], r"order is \['ada', 0\], which selects a call twice"),
-    "true for 1": ([True], "holds 0 calls of True"),
+    "true for 1": ([True], "holds 0 calls that match True"),
 }
 
 
@@ -194,7 +197,7 @@ def test_equal_tickets_are_distinct() -> None:
 
 def test_repr_names_held_calls() -> None:
     harness = GateHarness("ada")
-    assert repr(harness.gate) == "<gate 'pay': closed, holds createTransaction of ada (#1)>"
+    assert repr(harness.gate) == "<gate 'pay': closed, holds createTransaction for ada (#1)>"
     harness.gate.release()
     assert repr(harness.gate) == "<gate 'pay': open, holds no call>"
 
@@ -248,7 +251,7 @@ def test_wait_for_timeout_says_that_gate_was_released() -> None:
 def test_wait_for_timeout_names_gate_and_held_calls() -> None:
     harness = GateHarness("ada")
     with pytest.raises(
-        GateTimeout, match=r"gate 'pay': 1 of 2 calls arrived within 0.002 s; it holds .* of ada \(#1\)"
+        GateTimeout, match=r"gate 'pay': 1 of 2 calls arrived within 0.002 s; it holds .* for ada \(#1\)"
     ):
         harness.gate.wait_for(2, limit_s=SHORT_S)
     with pytest.raises(GateTimeout, match="0 of 1 calls arrived within 0.002 s; it holds no call"):

@@ -95,7 +95,7 @@ def test_internal_error_fails_the_passing_test_once(suite: Suite) -> None:
             "The above exception was the direct cause of the following exception:",
             "a bug in fake-credits caused a 500 response: ZeroDivisionError('a planted bug')",
             "ZeroDivisionError: a planted bug",
-            "the ledger is inconsistent: <Account 'user-id' of 'app-id': 4 in 1 transactions>: "
+            "the ledger is inconsistent: <Account 'user-id' in 'app-id': balance=4, transactions=1>: "
             "the balance is 4, but the deltas sum to 3",
         ]
     )
@@ -183,8 +183,8 @@ def test_unused_rules_and_unreleased_gates_fail_a_passing_test(suite: Suite) -> 
     result.assert_outcomes(failed=6, passed=4)
     assert "the scripted rule 'second' never fired (1 call matched it)" in text
     assert "has entries left: ok" in text
-    assert "getBalance of user-id would hang forever: it is held at gate 'door'" in text
-    assert "gate 'door' held getBalance of user-id for 0.01 s without being released" in text
+    assert "getBalance for user-id would hang forever: it is held at gate 'door'" in text
+    assert "gate 'door' held getBalance for user-id for 0.01 s without being released" in text
     assert "rules (fired of matched calls): reset#1 0 of 0" in text
 
 

@@ -634,20 +634,20 @@ def test_progress_is_shown_on_a_terminal_and_erased() -> None:
         written.append(text)
 
     reporter = SimpleNamespace(isatty=True, write=write, currentfspath="x")
-    exploration = SimpleNamespace(name="test_a.py::test_buy", results=[1, 2, 3], remaining=9)
+    exploration = SimpleNamespace(name="test_a.py::test_buy", describe_progress="after {} s".format)
     progress = Progress(plugins_with(reporter), cast("Any", exploration), lambda: next(clock))
     progress.show()
     assert written == []
     progress.show()
     progress.clear()
     progress.clear()
-    assert written == ["\r\x1b[2Ktest_buy: 3 of 12 schedules, 1 s left", "\r\x1b[2K"]
+    assert written == ["\r\x1b[2Ktest_buy: after 0.3 s", "\r\x1b[2K"]
     assert reporter.currentfspath is None
 
 
 def test_progress_is_not_shown_in_ci() -> None:
     reporter = SimpleNamespace(isatty=False)
-    exploration = SimpleNamespace(name="test_a.py::test_buy", results=[], remaining=9)
+    exploration = SimpleNamespace(name="test_a.py::test_buy")
     progress = Progress(plugins_with(reporter), cast("Any", exploration), iter([0.0, 9.0]).__next__)
     progress.show()
     progress.clear()

@@ -211,7 +211,7 @@ def test_release_under_sandbox_lock_is_reported(fake: FakeCredits, monkeypatch: 
         with fake.sandbox.lock:
             gate.release()
     (problem,) = fake.sandbox.problems
-    assert problem.text.startswith("gate 'gate1' released getBalance of user-id, which did not resume within 0.01 s")
+    assert problem.text.startswith("gate 'gate1' released getBalance for user-id, which did not resume within 0.01 s")
 
 
 def test_hang_ends_at_once_when_sandbox_closes(server: LiveServer, sandbox: Sandbox) -> None:

@@ -150,7 +150,7 @@ def test_full_disk_keeps_the_old_file(file: Path, monkeypatch: pytest.MonkeyPatc
         return original_open("/dev/full", os.O_WRONLY)
 
     monkeypatch.setattr(os, "open", open_full_device)
-    with pytest.raises(WorldError, match=r"world\.json: can't be written: " + os.strerror(errno.ENOSPC)):
+    with pytest.raises(WorldError, match=r"can't write .*world\.json: " + os.strerror(errno.ENOSPC)):
         save_world(WORLD, file)
     monkeypatch.undo()
     assert file.read_bytes() == before
@@ -168,5 +168,5 @@ def test_failed_generation_leaves_no_file(tmp_path: Path) -> None:
 
 
 def test_missing_directory_raises_world_error(tmp_path: Path) -> None:
-    with pytest.raises(WorldError, match=r"none/world\.json: can't be written: No such file"):
+    with pytest.raises(WorldError, match=r"can't write .*none/world\.json: No such file"):
         save_world(WORLD, tmp_path / "none" / "world.json")
