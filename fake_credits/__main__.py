@@ -1,4 +1,4 @@
-"""The entry point of the command line: ``fake-credits`` and ``python -m fake_credits``.
+"""The command-line entry point: ``fake-credits`` and ``python -m fake_credits``.
 
 Importing this module installs the Ctrl-C handler, because the script that pip installs does some work before it calls
 `main`.
@@ -12,8 +12,8 @@ exit_at_interrupt()
 
 
 def main() -> None:
-    """Run the command line; exit silently on Ctrl-C, even while its modules are being imported."""
-    gc.disable()  # it takes a tenth of the import time and finds nothing; long-running commands enable it again
+    """Run the command-line interface; exit silently on Ctrl-C, even while modules are being imported."""
+    gc.disable()  # collection takes a tenth of the import time and finds nothing; long-running commands enable it again
     from fake_credits.cli.main import main as run
 
     run()

@@ -128,7 +128,7 @@ def require_str(argument: str, value: str) -> str:
 
 def quote_id(argument: str, value: str) -> str:
     """Return an id as one percent-encoded path segment; raise TypeError or ValueError for one that can't be sent."""
-    return cached_quote_id(argument, require_str(argument, value))  # some values of other types are not hashable
+    return cached_quote_id(argument, require_str(argument, value))  # checked first: the cache needs a hashable value
 
 
 @lru_cache(maxsize=1024)

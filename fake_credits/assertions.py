@@ -88,7 +88,7 @@ class JournalAssertions(Journal):
     def assert_not_called(self, operation: OperationSelector | None = None, **criteria: Unpack[Criteria]) -> None:
         """Assert that no matching call was made; without arguments, that no request arrived at all.
 
-        Raises AssertionError like `assert_called`.
+        This is the same as `assert_called` with ``times=0``.
         """
         __tracebackhide__ = True
         self.assert_called(operation, times=0, **criteria)
@@ -121,11 +121,10 @@ class JournalAssertions(Journal):
     def committed_twice(
         self, operation: OperationSelector | None = None, **criteria: Unpack[Criteria]
     ) -> dict[str, tuple[JournalEntry, ...]]:
-        """Return the committed writes that share an idempotency key, grouped by key; these are retries that took effect
-        again.
+        """Return the committed writes that share an idempotency key, grouped by key.
 
-        Keys are compared across all users and applications. A key longer than 256 characters is truncated,
-        and a hash is appended.
+        Each group is a write that was committed again when it was retried. Keys are compared across all users and
+        applications. A key longer than 256 characters is truncated and ends with a hash of the complete key.
         """
         return _duplicate_commits(self.calls(operation, **criteria))
 
@@ -158,7 +157,7 @@ class JournalAssertions(Journal):
         timeout_s: float = DEFAULT_WAIT_TIMEOUT_S,
         **criteria: Unpack[Criteria],
     ) -> tuple[JournalEntry, ...]:
-        """Block this thread until a matching call has been made at least ``times`` times, and return its exchanges.
+        """Block until a matching call has been made at least ``times`` times, and return its exchanges.
 
         The timeout, in seconds, is paused while a debugger prompt is open. Raises AssertionError on timeout, and
         RuntimeError inside a running event loop: use ``await async_wait_for(...)`` there.

@@ -54,7 +54,7 @@ _OPERATIONS_BY_FIELD = {
     "committed": WRITE_OPERATIONS,
     "user": ALL_OPERATIONS - {Operation.LIST_USERS},
 }
-"""For each of these fields, the operations whose entries can have a value for it; in others, it is empty or false."""
+"""For each of these fields, the operations that can set it; for other operations, it is None, empty or false."""
 
 _FIELD_TYPES = {field.name: field.type for field in structs.fields(JournalEntry)}
 
@@ -92,7 +92,7 @@ class Criteria(TypedDict, total=False):
 
 
 class Criterion(msgspec.Struct, frozen=True):
-    """A criterion: how to read its value from an entry, and the expected value."""
+    """A criterion: a function that reads a value from an entry, and the expected value."""
 
     name: str
     expected: object
@@ -190,7 +190,7 @@ def _parse_headers(headers: object) -> dict[str, str]:
 
 
 def _format_value(value: object) -> str:
-    return repr(str(value)) if isinstance(value, str) else repr(value)  # show members of an enum as plain strings
+    return repr(str(value)) if isinstance(value, str) else repr(value)  # show enum members as plain strings
 
 
 _MAX_FAILURE_ROWS = 5

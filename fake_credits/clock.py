@@ -1,6 +1,6 @@
 """A sandbox's clock and the actions scheduled on it.
 
-This is the only module that reads the wall clock and the monotonic clock.
+Other modules should read the wall clock and the monotonic clock only through the functions in this module.
 """
 
 import heapq
@@ -22,7 +22,7 @@ MAX_TIMESTAMP_MS = 253_402_300_799_999
 """The latest time that ISO 8601 can express with a four-digit year: 9999-12-31T23:59:59.999Z."""
 
 _MIN_COMPACT_SIZE = 64
-"""Cancelled timers are removed once the queue has at least this many entries."""
+"""The minimum queue length at which cancelled timers are removed."""
 
 # Kept in a tuple, because freezegun replaces functions that are attributes of a module, and a timeout measured by a
 # frozen clock would never expire.
@@ -124,7 +124,7 @@ class Clock:
 
     @property
     def mode(self) -> Mode:
-        """Return the current mode; ``offset`` means that a real clock has been moved forward."""
+        """Return the current mode; ``offset`` means that the clock is not frozen, but has been moved forward."""
         if self._frozen_ms is not None:
             return "frozen"
         return "offset" if self._offset_ms else "real"
@@ -199,9 +199,9 @@ class Clock:
         return timer
 
     def move_to(self, target_ms: int) -> int:
-        """Move forward to a time, running each timer on the way at its scheduled time, and return how many ran.
+        """Move the clock forward to a time, running each timer due by then at its scheduled time; return how many ran.
 
-        A time in the past does not move the clock.
+        If the time is in the past, the clock does not move.
         """
         count = 0
         with self._lock:
@@ -222,7 +222,7 @@ class Clock:
                 self.move_to(self.now_ms())
 
     def run_pending(self) -> int:
-        """Move forward until no timers are left, and return how many ran."""
+        """Move the clock forward until no timers are left, and return how many ran."""
         count = 0
         with self._lock:
             while timers := self.pending():

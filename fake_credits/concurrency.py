@@ -1,4 +1,4 @@
-"""Helpers that wait across threads and event loops, and that reject the use of objects inherited by a forked child."""
+"""Helpers for waiting across threads and event loops, and a guard against using inherited objects after a fork."""
 
 import asyncio
 import contextlib
@@ -16,8 +16,8 @@ from fake_credits.clock import monotonic_s
 
 _POLL_INTERVAL_S = 0.25
 
-# When a program is run by a debugger, every stack has the debugger's frames at the bottom, so only match the frames of
-# an open prompt.
+# A program that runs under a debugger has debugger frames in its stacks even while no prompt is open, so only match
+# the frames of an open prompt.
 _DEBUGGER_PROMPT_PATTERN = re.compile(
     rb'[/\\](?:bdb\.py", line \d+ in dispatch_|pdb\.py", line \d+ in interaction|pydevd\.py", .* in do_wait_suspend)'
 )
@@ -47,7 +47,7 @@ class CrossThreadEvent:
         self._is_set = False
 
     def set(self) -> None:
-        """Wake the waiting task; may be called repeatedly, from any thread, and after the loop is closed."""
+        """Set the event and wake any waiting task; works from any thread, repeatedly, and after the loop is closed."""
         self._is_set = True
         self._set_loop_event(self._event)
 
@@ -109,7 +109,7 @@ def ensure_no_running_loop(blocking_call: str, async_call: str) -> None:
 
 
 def _trio_if_running() -> Any:
-    """Return the trio module if a trio task is running in this thread, otherwise None; never import trio."""
+    """Return the trio module if a trio task is running in this thread, otherwise None, without importing trio."""
     trio = sys.modules.get("trio")
     if trio is None:
         return None
@@ -132,7 +132,7 @@ def is_debugger_open() -> bool:
 
 
 class _CurrentProcess:
-    """The id of this process, cached because a system call would add up to 0.3 µs to every request."""
+    """The cached id of this process: a system call for each request would take up to 0.3 µs."""
 
     def __init__(self) -> None:
         self.refresh_id()

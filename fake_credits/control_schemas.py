@@ -69,7 +69,7 @@ class AddTransactionsBody(NoMembers, frozen=True):
 
 
 class Binding(NoMembers, frozen=True):
-    """A user of a foreign issuer, to be bound to a sandbox, which the user's tokens then select."""
+    """A user of a foreign issuer, to be bound to a sandbox so that the user's tokens select that sandbox."""
 
     issuer: _NonEmptyText
     user_id: _NonEmptyText
@@ -147,7 +147,7 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SandboxState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The details that a client needs to use a sandbox, and the number of its exchanges.
+    """The details that a client needs to use a sandbox, with counts of the sandbox's finished and ongoing exchanges.
 
     ``user_token`` is a token for the default user, valid for 24 hours. It is only set in the response to the request
     that created the sandbox.
@@ -171,7 +171,7 @@ class SandboxState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ResetReport(SandboxState, frozen=True, kw_only=True):
-    """The state of a sandbox after a reset, and the problems found before it, which should fail a test."""
+    """The state of a sandbox after a reset, with the problems found before the reset, which should fail the test."""
 
     problems: tuple[str, ...]
 
@@ -331,12 +331,12 @@ class RecordedExchange(msgspec.Struct, frozen=True):
     idempotency_key: str = ""
     duration_us: int = 0
     headers: Mapping[str, str] = {}
-    """The kept request headers by lower-case name; values longer than 256 characters are truncated, and a
-    hash is appended."""
+    """The kept request headers by lower-case name; in values longer than 256 characters, a hash replaces the excess.
+    """
 
 
 class JournalState(msgspec.Struct, frozen=True):
-    """The requested exchanges, oldest first, with the total number so far and the number no longer kept."""
+    """The requested exchanges, oldest first, with the total number recorded so far and the number no longer kept."""
 
     total: int
     entries: tuple[RecordedExchange, ...]

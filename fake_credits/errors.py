@@ -18,7 +18,7 @@ Server and clients share these classes::
     │   └── InvalidResponse
     ├── ControlError                  the control plane responded with an error
     ├── WouldHangForever              no response and no timeout; fails the test even if it is caught
-    └── GateTimeout                   a gate was not released, or too few calls arrived at it, in time
+    └── GateTimeout                   too few calls arrived at a gate before the timeout
 """
 
 from collections.abc import Iterable, Mapping
@@ -98,9 +98,9 @@ class ApiError(FakeCreditsError):
     """An error response from the API.
 
     ``code`` and ``status`` are listed in the docs ("Errors"); on a client, ``status`` is the actual status of the
-    response. ``auth_reason`` says why a credential was rejected, and ``fault`` is the rule that injected the error; the
-    header ``X-Fake-Credits-Cause`` contains them as ``auth:<why>`` and ``fault:<rule>``. ``retry_after_s`` is
-    Retry-After in seconds (RFC 9110, section 10.2.3), or None if it is missing or invalid.
+    response. ``auth_reason`` says why a credential was rejected, and ``fault`` names the rule that injected the error;
+    the header ``X-Fake-Credits-Cause`` contains them as ``auth:<why>`` and ``fault:<rule>``. ``retry_after_s`` is the
+    value of the Retry-After header in seconds (RFC 9110, section 10.2.3), or None if the header is missing or invalid.
     """
 
     code: str = "unknown"
@@ -253,7 +253,7 @@ class RateLimited(ApiError):
 
 
 class ServerError(ApiError):
-    """A 500 injected by a fault."""
+    """A 500 injected by a fault, or caused by a rule whose predicate raised an exception."""
 
     code, default_status, cause = "server_error", 500, "fault"
 
@@ -271,7 +271,7 @@ class Unavailable(ApiError):
 
 
 class GatewayTimeout(ApiError):
-    """A 504 injected by a fault."""
+    """A 504 injected by a fault, or caused by a gate that was not released before the timeout."""
 
     code, default_status, cause = "gateway_timeout", 504, "fault"
 
@@ -304,8 +304,8 @@ class ConnectionLost(TransportFailure):
 class InvalidResponse(TransportFailure):
     """The response violates the contract; ``status`` is its HTTP status.
 
-    ``retry_after_s`` is Retry-After in seconds, or None; proxies may send it in responses whose bodies violate the
-    contract.
+    ``retry_after_s`` is the value of the Retry-After header in seconds, or None; proxies may send this header in
+    responses whose bodies violate the contract.
     """
 
     def __init__(self, message: str, *, status: int, request_id: str = "", retry_after_s: int | None = None) -> None:
@@ -353,9 +353,9 @@ CONTROL_ERRORS: Mapping[str, tuple[int, str]] = {
 
 
 def did_you_mean(word: str, candidates: Iterable[str], *, prefix: str = ": ", min_similarity: float = 0.6) -> str:
-    """Return ``prefix`` and a hint with the candidate most similar to ``word``, or an empty string if none is similar.
+    """Return ``prefix`` and a hint with the closest match for ``word``, or an empty string if there is none.
 
-    ``min_similarity`` is from 0 to 1, as in `difflib.get_close_matches`.
+    ``min_similarity`` is from 0 to 1, like ``cutoff`` in `difflib.get_close_matches`.
     """
     from difflib import get_close_matches  # rarely needed, and slow to import
 
@@ -369,4 +369,4 @@ class WouldHangForever(FakeCreditsError, AssertionError):
 
 
 class GateTimeout(FakeCreditsError, AssertionError):
-    """A gate was not released, or too few calls arrived at it, before the timeout."""
+    """Too few calls arrived at a gate before the timeout, or before the sandbox was closed or reset."""

@@ -70,7 +70,7 @@ class FakeCredits(SandboxUsers, Invariants):
         self._mode = mode
         super().__init__(self._shared.new_sandbox(self._build_options(options)))
         self._driver = InProcessDriver(self._shared.app(self.sandbox.contract), self.sandbox)
-        self._lock = threading.RLock()  # several of a test's threads may request the server or the clients
+        self._lock = threading.RLock()  # several threads of a test may need the server or the clients
         self._server: LiveServer | None = None
         self._transports: tuple[Transport, AsyncTransport] | None = None
         self._interceptions: list[Interception] = []
@@ -245,9 +245,9 @@ class FakeCredits(SandboxUsers, Invariants):
     def load_world(self, world: str | Path | LoadableWorld) -> tuple[str, ...]:
         """Add a world's users with their histories, which cover the last year, and return their ids.
 
-        ``world`` is a name (see the docs, "Demo data") or a file. `reset` removes these users, unlike those of the
-        ``world`` option. Raises ValueError, without adding any, if the world is invalid or breaks a rule of the
-        contract, or if one of its users already exists.
+        ``world`` is a name (see the docs, "Demo data"), a file or a loaded world. `reset` removes these users, unlike
+        those of the ``world`` option. Raises ValueError, without adding any users, if the world is invalid or breaks a
+        rule of the contract, or if one of its users already exists.
         """
         return self.sandbox.load_world(self._shared.world(world, self.sandbox.seed))
 
@@ -276,7 +276,7 @@ class FakeCredits(SandboxUsers, Invariants):
 
     @property
     def clock(self) -> Clock:
-        """Return the sandbox's clock: ``freeze``, ``advance``, ``travel``."""
+        """Return the sandbox's clock, with methods such as ``freeze``, ``advance`` and ``travel``."""
         self.sandbox.fork_guard.check()
         return self.sandbox.clock
 
@@ -339,8 +339,8 @@ class FakeCredits(SandboxUsers, Invariants):
     def close(self) -> list[str]:
         """Detach from the live server, reject further calls, and report any calls still in progress after a second.
 
-        Closing it again does nothing. Closing it in a forked child does nothing either, because the sandbox belongs to
-        the parent.
+        Closing this object again does nothing. Closing it in a forked child does nothing either, because the sandbox
+        belongs to the parent.
         """
         if self.sandbox.is_closed or self.sandbox.fork_guard.in_child:
             return []

@@ -85,9 +85,9 @@ class CorsPolicy:
         return request_origin if request_origin in self._allowed_origins else b""
 
     def preflight_response(self, headers: Headers) -> Response | None:
-        """Return the response to an OPTIONS request if it is a preflight from an allowed origin, else None.
+        """Return the response if an OPTIONS request is a preflight from an allowed origin, else None.
 
-        The response lists everything that the contract allows; the browser checks its own request against that.
+        The response lists everything that the contract allows; the browser checks its own request against that list.
         """
         if not any(name == b"access-control-request-method" for name, _ in headers):
             return None
@@ -103,7 +103,7 @@ class CorsPolicy:
         return Response(204, b"", headers, request_id="preflight")
 
     def add_headers(self, request_headers: Headers, response_headers: Headers) -> None:
-        """Add the headers that let a script in a browser read the response, if its origin is allowed."""
+        """Add the headers that let a script in a browser read the response, if the request's origin is allowed."""
         origin = self.allowed_origin(request_headers)
         if origin:
             response_headers += [

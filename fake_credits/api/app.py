@@ -34,7 +34,7 @@ class WaitingConnection(Protocol):
     """A connection that can wait in an event loop."""
 
     async def wait(self, wait: Wait) -> object:
-        """Perform a wait, and return the value to resume the request with."""
+        """Carry out a wait, and return the value with which to resume the request."""
         ...
 
 
@@ -77,7 +77,7 @@ class CreditsApplication(Starlette):
         return self.router
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection; acknowledge lifespan events, and otherwise ignore them."""
+        """Serve one ASGI connection; lifespan events are acknowledged but have no effect."""
         if scope["type"] == "lifespan":
             while (message := await receive())["type"] != "lifespan.shutdown":
                 await send({"type": f"{message['type']}.complete"})
@@ -104,7 +104,7 @@ class CreditsApplication(Starlette):
             await send_response(target, send)
 
     async def serve_internal(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one of the fake's own paths. The scope's ``raw_path`` is relative to its ``root_path``."""
+        """Serve a request for one of the fake's own paths; the scope's ``raw_path`` is relative to ``root_path``."""
         path = scope["raw_path"].decode("latin-1")
         if self._control is not None and path.startswith(_CONTROL_PATHS):
             await self._control(scope, receive, send)
@@ -146,7 +146,7 @@ class CreditsApplication(Starlette):
         return _json_response("jwks", self._sandbox_of(request.scope).jwks())
 
     async def _discovery(self, request: StarletteRequest) -> StarletteResponse:
-        """Return every member that OpenID Connect Discovery requires or recommends, although login is not supported."""
+        """Return the OpenID Connect Discovery document; it names login endpoints, although login is not supported."""
         issuer, base_url = self._sandbox_of(request.scope).minter.issuer, _base_url(request)
         document = {
             "issuer": issuer.url,
@@ -218,7 +218,7 @@ class AsgiConnection:
         raise MalformedRequest("the client disconnected before the body was complete")
 
     async def _sleep(self, seconds: float) -> None:
-        """Sleep for the full time even if the client disconnects; only note the disconnect."""
+        """Sleep for the full time even if the client disconnects, but record the disconnect."""
         end_s = anyio.current_time() + seconds
         with anyio.CancelScope(deadline=end_s):
             while self._is_connected:
@@ -292,7 +292,7 @@ def _quote_path(path: str) -> bytes:
 
 
 def _base_url(request: StarletteRequest) -> str:
-    """Return the application's URL with the request's Host, which can be any string for an in-process request."""
+    """Return the application's base URL with the request's Host, which is not validated for in-process requests."""
     host = request.headers.get("host") or str((request.scope.get("server") or ("localhost",))[0])
     return f"{request.scope['scheme']}://{host}{_quote_path(request.scope.get('root_path', '')).decode()}"
 

@@ -29,7 +29,7 @@ _REASON_BY_VALUE = {reason.value: reason for reason in Reason}
 
 
 class TransactionInput(NamedTuple):
-    """The decoded body of createTransaction; only its types have been checked."""
+    """The decoded body of createTransaction, before the ledger checks the amount."""
 
     delta: int
     reason: Reason
@@ -41,7 +41,7 @@ class _FastTransactionInput(Protocol):
 
 
 class Codec:
-    """An encoder and decoder for the bodies of one contract."""
+    """An encoder and decoder for one contract's request and response bodies."""
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
@@ -149,7 +149,7 @@ class Codec:
         return self._decode_strict(_parse_object(body))
 
     def require_empty_body(self, body: bytes) -> None:
-        """Raise MalformedJson if a body is not valid JSON, and ValidationError unless it is empty or ``{}``."""
+        """Raise MalformedJson or ValidationError unless a body is empty or an empty JSON object."""
         if body:
             _raise_problems(_unknown_members(_parse_object(body), ()))
 
@@ -180,7 +180,7 @@ def _template_key(name: str) -> str:
 
 def _parse_object(body: bytes) -> dict[str, object]:
     try:
-        # For thousands of digits, int() raises an error about interpreter settings; such numbers are invalid anyway.
+        # Given thousands of digits, int() raises an error about interpreter settings; such numbers are invalid anyway.
         value = parse_json(
             body,
             parse_int=lambda digits: int(digits) if len(digits) < 100 else Decimal(digits),
@@ -199,7 +199,7 @@ def _parse_object(body: bytes) -> dict[str, object]:
 def _parse_decimal(text: str) -> Decimal:
     try:
         return Decimal(text)
-    except InvalidOperation:  # an exponent with twenty digits, which is invalid anyway
+    except InvalidOperation:  # the exponent is too large for Decimal; the number is invalid anyway
         return Decimal("1e-999999" if "e-" in text.lower() else "1e999999")
 
 

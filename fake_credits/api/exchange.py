@@ -56,7 +56,7 @@ class FaultOverrides(msgspec.Struct):
     dry_run: bool = False
 
     def visible_count(self, account: Account, now_ms: int) -> int:
-        """Return how many of a user's transactions the read can see."""
+        """Return how many of a user's transactions a read can see."""
         if self.history_lengths is None:
             return len(account)
         minimum = min(self.history_lengths.get((account.application_id, account.user_id), 0), len(account))
@@ -125,8 +125,8 @@ class Exchange(msgspec.Struct, eq=False):
     def match_route(self) -> None:
         """Find the operation for the request.
 
-        Raises the error set in dispatch, if any; otherwise, RouteNotFound, MethodNotAllowed or MalformedRequest if no
-        operation matches.
+        Raises ``error`` if dispatch has set it; otherwise raises RouteNotFound, MethodNotAllowed or MalformedRequest if
+        no operation matches.
         """
         if self.error is not None:
             raise self.error
@@ -151,7 +151,7 @@ class Exchange(msgspec.Struct, eq=False):
             raise Body(MAX_BODY_BYTES).too_large()
         self.body = body or b""
         if body is None and b"expect" in headers and not self.sandbox.faults:
-            self.authorize()  # before the client is told to send a body that would not be read
+            self.authorize()  # so that an unauthorized client isn't told to send its body
         return body is None
 
     def respond_with_error(self, error: ApiError, *, status: int | None = None) -> Response:
@@ -178,7 +178,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     @property
     def label(self) -> str:
-        """Return the operation and the user, for display."""
+        """Return the operation and its user or application, or the method and path if no route matched, for display."""
         route_match = self.route_match
         if route_match is _NO_ROUTE:
             return f"{self.request.method} {escape_path(self.path)}"
@@ -222,7 +222,7 @@ class Exchange(msgspec.Struct, eq=False):
         if not self.rule_names:
             self._write_journal_entry(delivered=delivered)
             return
-        with self.sandbox.lock:  # because moving the clock may run a late write at the same time
+        with self.sandbox.lock:  # because a late write may journal the same exchange concurrently
             self._write_journal_entry(delivered=delivered)
 
     def requested_transaction(self) -> tuple[int | None, str]:
@@ -273,8 +273,8 @@ class Exchange(msgspec.Struct, eq=False):
 
 
 def _announced_length(headers: Mapping[bytes, bytes]) -> int:
-    """Return the Content-Length, or 0 if it is missing or invalid; a huge one is reduced to just over the limit."""
+    """Return the Content-Length, or 0 if it is missing or invalid; reduce a huge value to just over the limit."""
     digits = headers.get(b"content-length", b"").lstrip(b"0")
     if not digits.isdigit():
         return 0
-    return int(digits) if len(digits) < 10 else MAX_BODY_BYTES + 1  # int() raises for thousands of digits
+    return int(digits) if len(digits) < 10 else MAX_BODY_BYTES + 1  # int() rejects thousands of digits

@@ -1,4 +1,4 @@
-"""Fault injection: matching the rules for an exchange, and applying their effects."""
+"""Fault injection: finding the rules that match an exchange, and applying their effects."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -19,9 +19,9 @@ from fake_credits.http_message import Connection, Response, http_date
 
 
 def match_faults(exchange: Exchange, connection: Connection) -> "ExchangeFaultContext | None":
-    """Return the context of the faults that fire for an exchange, or None if no fault fires.
+    """Return the context for applying an exchange's faults, or None if no fault fires.
 
-    Raises ServerError if a rule's predicate raises.
+    Raises ServerError if a rule's predicate raises an exception.
     """
     sandbox = exchange.sandbox
     if sandbox.is_closed:
@@ -226,7 +226,7 @@ class ExchangeFaultContext:
         self._write_count = 2
 
     def inject_cursor_fault(self, cursor_fault: CursorFault) -> None:
-        """Apply a fault to the list's next cursor or page."""
+        """Apply a fault to the pagination of a list operation."""
         self._overrides().cursor_fault = cursor_fault
 
     def _overrides(self) -> FaultOverrides:
@@ -239,7 +239,7 @@ class ExchangeFaultContext:
         self._clock_skew_s = skew_s
 
     def defer_write(self, after_ms: int) -> None:
-        """Check the write now, and apply it after ``after_ms`` milliseconds; the client gets no response."""
+        """Check the write now; if it is valid, apply it after ``after_ms`` milliseconds without sending a response."""
         exchange = self._exchange
         with exchange.sandbox.lock:
             exchange.overrides = FaultOverrides(dry_run=True)

@@ -111,11 +111,11 @@ def _is_dry_run(exchange: Exchange) -> bool:
 
 
 def _resolve_account(exchange: Exchange) -> Account:
-    """Return the account named in the path, creating it if the contract accepts unknown users.
+    """Return the account named in the path, or a new one if the contract accepts unknown users for the operation.
 
-    See docs/reference/contract.md, row 6. For a transaction, a new account is added only once the transaction is
-    committed. Raises ApplicationNotFound for an unknown application, and UserNotFound for an unknown user if the
-    contract doesn't accept unknown users.
+    See docs/reference/contract.md, row 6. For a transaction, a new account is added to the ledger only once the
+    transaction is committed. Raises ApplicationNotFound for an unknown application, and UserNotFound for an unknown
+    user if the contract doesn't accept unknown users for the operation.
     """
     ledger, policy = exchange.sandbox.ledger, exchange.runtime.contract.unknown_user
     operation, application_id, user_id, _, _ = exchange.route_match

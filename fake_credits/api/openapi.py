@@ -23,7 +23,7 @@ _SUMMARIES = {
 }
 _DESCRIPTIONS = {
     Operation.CREATE_USER: "Creates the user with a balance of 0, or returns the existing one.",
-    Operation.GET_USER: "Returns when the user was created.",
+    Operation.GET_USER: "Returns the time at which the user was created.",
     Operation.LIST_USERS: "Returns one page of the application's users.",
     Operation.GET_BALANCE: "Returns the sum of the user's transactions.",
     Operation.CREATE_TRANSACTION: "Changes the user's balance. A repeated call adds another transaction.",
@@ -185,7 +185,7 @@ def _success_responses(contract: Contract, operation: Operation) -> Json:
 
 
 def _error_responses(contract: Contract, operation: Operation) -> Json:
-    """Return references to the named responses, each with the error codes that this operation can return."""
+    """Return references to the shared error responses by status, each with the codes that this operation can return."""
     return {
         str(status): {
             "$ref": f"#/components/responses/{_response_name(status)}",
@@ -196,7 +196,7 @@ def _error_responses(contract: Contract, operation: Operation) -> Json:
 
 
 def _codes_by_status(contract: Contract, operation: Operation | None = None) -> dict[int, list[str]]:
-    """Return the error codes of an operation, by default of all, grouped by their status in the contract."""
+    """Return the error codes of one operation, or of all operations by default, grouped by their HTTP status."""
     by_status: dict[int, list[str]] = {}
     for code, error in ERRORS.items():
         if (operation is None or operation in _OPERATIONS_BY_CODE.get(code, (operation,))) and (

@@ -1,4 +1,4 @@
-"""The path of one request through a sandbox, from dispatch to delivery; it does no I/O."""
+"""The pipeline that takes one request through a sandbox, from dispatch to delivery; this module does no I/O."""
 
 from fake_credits.api.exchange import ContractRuntime, Exchange
 from fake_credits.api.fault_injection import match_faults
@@ -13,7 +13,7 @@ from fake_credits.tokens.credentials import Credential
 from fake_credits.tokens.minting import AUTH_PROVIDERS
 
 INTERNAL_PATHS = (b"/_fake/", b"/.well-known/")
-"""Prefixes of the fake's own paths; all others belong to the API, except those at which provider SDKs look for keys."""
+"""Prefixes of the fake's own paths; all other paths belong to the API, except where provider SDKs look for keys."""
 
 _KEYS_PATHS = tuple(
     provider.keys_path.partition("{")[0].encode() for provider in AUTH_PROVIDERS.values() if provider.keys_path
@@ -61,9 +61,9 @@ def _is_keys_path(runtime: ContractRuntime, request: Request, sandboxes: Sandbox
 async def handle(exchange: Exchange, connection: Connection) -> None:
     """Serve one request.
 
-    The order is: route → method → body, bounded → faults before → credential → permission → ids → body decoded →
-    domain → faults after → journal → delivery; docs/reference/contract.md describes it. A rejected request
-    writes nothing.
+    The steps are: route → method → body (size-limited) → "before" faults → credential → permission → ids → body
+    decoding → domain → "after" faults → journal → delivery; see docs/reference/contract.md. A rejected request does not
+    change the ledger.
     """
     try:
         try:

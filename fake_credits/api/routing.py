@@ -1,8 +1,8 @@
 """Routing: finding the operation and the ids for a method and a path.
 
-Raw paths are matched segment by segment, each percent-decoded once. Unlike in web frameworks, nothing is normalised
-(`//`, `..`, a trailing slash, `%2F`). Routes are looked up by the number of segments and by the literal segments,
-without regular expressions.
+Raw paths are matched segment by segment, and each segment is percent-decoded once. Unlike in many web frameworks,
+nothing is normalised (`//`, `..`, a trailing slash, `%2F`). Routes are looked up by the number of segments and by the
+literal segments, without regular expressions.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,11 +29,10 @@ _HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
 
 
 class RouteMatch(NamedTuple):
-    """The operation and the ids in a path; ``user_id`` is empty if the path has none.
+    """The operation that a path selects and the ids in it; ``user_id`` is empty if the path has none.
 
     ``id_error`` is the problem with the first invalid id (docs/reference/contract.md, row 24); only authorized callers
-    see it.
-    ``printable_path`` is the path for display.
+    see it. ``printable_path`` is the path, escaped and truncated for messages.
     """
 
     operation: Operation
@@ -57,7 +56,7 @@ class _PathPattern(msgspec.Struct, frozen=True):
 
 
 class RouteTable:
-    """The routes of a contract; ``cached_match`` is `match` with a cache, for short paths.
+    """The routes of a contract; ``cached_match`` is `match` with a cache, to be used only for short paths.
 
     `match` raises MalformedRequest if the path can't be decoded or the HTTP method is unknown, RouteNotFound if no
     operation has the path, and MethodNotAllowed if the path exists but does not support the method.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fake_credits.worlds.world import World
 
 CA_VARIABLE = "CREDITS_CA_FILE"
-"""The variable that holds the path of the generated CA; `fake_credits.transports.environment` defines the others."""
+"""The environment variable for the generated CA's path; `fake_credits.transports.environment` defines the others."""
 
 _ENV_TOKEN_LIFETIME_S = 24 * 3600
 _FLAGS_BY_OPTION = {"users": "user", "faults": "scenario", "keep_headers": "keep-header"}
@@ -53,7 +53,7 @@ def create_sandbox(options: ServerFlags) -> Sandbox:
     except OptionError as error:
         flag = _FLAGS_BY_OPTION.get(error.name, error.name.replace("_", "-"))
         raise click.UsageError(f"--{flag} must be {error.expected}, got {values[error.name]!r}") from None
-    except ValueError as error:  # about a conflict between two flags, or the content of a file
+    except ValueError as error:  # two flags conflict, or a file has invalid content
         from fake_credits.worlds.world import WorldError
 
         if isinstance(error, WorldError):  # raised while the world's users are being created

@@ -1,7 +1,7 @@
 """The `explore` command, which runs another command once for each schedule of faults.
 
 All runs use the same live server, but each run has its own sandbox. The command's exit code says whether the run
-passed, and every call to the run's sandbox counts as made by the application.
+passed, and every call to the run's sandbox is attributed to the application.
 """
 
 import re
@@ -54,8 +54,8 @@ class CannotExplore(click.ClickException):
 
 
 def explore(options: ExploreFlags, command: tuple[str, ...], arguments: Sequence[str]) -> int:
-    """Explore a command, print the report and return the exit code: 1 if a finding is red."""
-    sandbox = create_sandbox(replace(options, api_key=""))  # before signals are handled, as in `run`
+    """Explore a command, print the report and return the exit code, which is 1 if any verdict is red."""
+    sandbox = create_sandbox(replace(options, api_key=""))  # before handling signals: a world may take seconds to load
     explorer = CommandExplorer(options)
     handle_signals(STOP_SIGNALS, explorer.stop)
     flags = _replay_flags(arguments[: len(arguments) - len(command)])
@@ -110,7 +110,7 @@ def selftest(options: ExploreFlags) -> int:
 
 
 class CommandExplorer:
-    """Explores commands. ``stop_signal`` is the number of the signal that stopped the exploration, or 0 if none did."""
+    """An explorer of commands; ``stop_signal`` is the number of the signal that stopped the exploration, or 0."""
 
     def __init__(self, options: ExploreFlags) -> None:
         if options.api_key and options.jobs > 1:
@@ -150,7 +150,7 @@ class CommandExplorer:
         self._runner.stop()
 
     def describe_failure(self, exploration: Exploration) -> str:
-        """Return why the command could not be explored, with the failed run's output, if any; return "" if it could."""
+        """Return why the command could not be explored, and any output of the failed run; return "" if it could."""
         recorder, last = self._references[-1]
         output = "\n".join(self._output.splitlines()[-_MAX_SHOWN_LINES:])
         shown = f"\n\n{output}" if output else ""

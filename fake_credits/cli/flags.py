@@ -108,10 +108,10 @@ def _host(text: str) -> str:
 
 
 def writable_file(text: str) -> Path:
-    """Return the path of a file that exists or can be created; for a symbolic link, the path of its target.
+    """Return the path of the file to write, following a symbolic link; raise ValueError if it can't be written.
 
-    Devices, pipes and sockets are rejected, because they would be replaced by the file and, with some flags, removed on
-    exit.
+    Devices, pipes and sockets are rejected, because writing would replace them with a regular file, and some flags
+    remove the file on exit.
     """
     path = Path(os.path.realpath(text) if Path(text).is_symlink() else text)
     if path.exists() and not path.is_file():
@@ -135,7 +135,7 @@ def _env_variable(text: str) -> tuple[str, str]:
     for _, placeholder, spec, conversion in Formatter().parse(template):
         if placeholder is not None and (placeholder not in ENV_VALUE_NAMES or spec or conversion):
             raise ValueError(
-                f"unknown placeholder {{{placeholder}}} in {text!r}; use {_PLACEHOLDERS}, or {{{{ for a brace"
+                f"unknown placeholder {{{placeholder}}} in {text!r}; use {_PLACEHOLDERS}, or {{{{ for a literal brace"
             )
     return name, template
 

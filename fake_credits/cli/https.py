@@ -1,7 +1,7 @@
 """The `--tls...` flags: certificates, their files, and the environment variables that make clients trust them.
 
-A command started by `run` trusts the generated CA in addition to its usual CAs, so that it can still reach other
-servers. To this end, its environment variables point to bundles that contain both.
+A command started by `run` or `explore` can still reach other servers: its environment variables point to bundles that
+contain the generated CA in addition to the usual ones.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from fake_credits.transports.live import BindOptions, TlsOptions
 _CA_FLAG, _CERT_FLAG, _KEY_FLAG = "--tls-ca", "--tls-cert", "--tls-key"
 _NODE_VAR, _OPENSSL_VAR = "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"
 _REQUESTS_VAR, _CURL_VAR = "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"
-_WORLD_READABLE_MODE = 0o644  # other users' programs may trust it too, if the umask lets them read it
+_WORLD_READABLE_MODE = 0o644  # lets other users' programs read and trust the CA, if the umask permits
 _PEM_CERTIFICATE = re.compile(
     r"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.*?-----END (?:TRUSTED )?CERTIFICATE-----", re.DOTALL
 )
@@ -82,10 +82,10 @@ def _generated(ca_file: Path | None, hosts: tuple[str, ...]) -> Generator[tuple[
 
 @contextlib.contextmanager
 def trust_env(ca_file: Path | None, env: Mapping[str, str]) -> Generator[dict[str, str]]:
-    """Yield variables that make a command trust a CA in addition to its usual ones; yield none if ``ca_file`` is None.
+    """Yield environment variables that make a command trust a CA in addition to its usual CAs.
 
-    Node adds the certificates in its variable's file to its built-in roots. The files named by the other variables
-    replace the usual roots, so they must also contain those.
+    If ``ca_file`` is None, there are none. Node adds the certificates in the file that its variable names to its
+    built-in roots; the files that the other variables name replace the usual roots, and so must contain them too.
     """
     if ca_file is None:
         yield {}
@@ -134,7 +134,7 @@ def _trusted_certificates(env: Mapping[str, str]) -> dict[str, list[str]]:
         # in the order of precedence that the requests library uses
         _REQUESTS_VAR: configured[_REQUESTS_VAR] or configured[_CURL_VAR] or system,
     }
-    if configured[_CURL_VAR]:  # if it is not set, curl uses OpenSSL's default
+    if configured[_CURL_VAR]:  # otherwise, curl uses SSL_CERT_FILE
         by_variable[_CURL_VAR] = configured[_CURL_VAR]
     return by_variable
 

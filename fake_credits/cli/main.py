@@ -1,8 +1,8 @@
 """The commands and their exit codes. The modules that a command needs are imported when it runs.
 
-Exit codes: 0 success; 1 failure; 2 usage error; 3 the address can't be bound; 4 the command can't be explored; 130
-interrupted. ``run`` exits with its command's code, with 126 or 127 if the command can't be run, and with 128 + N if
-signal N ended it, like a shell.
+Exit codes: 0 for success, 1 for a failure, 2 for a usage error, 3 if the address can't be bound, 4 if the command to
+explore can't be explored, and 130 if interrupted. Like a shell, ``run`` exits with its command's code, with 126 or 127
+if the command can't be run, and with 128 + N if signal N ended it.
 """
 
 import errno
@@ -168,7 +168,7 @@ def wait(options: flags.WaitFlags, url: str) -> None:
 
 
 def _enable_gc() -> None:
-    """Exempt the modules loaded so far from garbage collection, and turn it on again after the imports."""
+    """Turn garbage collection back on after the imports, exempting all objects created so far."""
     gc.freeze()
     gc.enable()
 

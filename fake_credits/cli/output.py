@@ -23,7 +23,7 @@ from fake_credits.sandbox import Sandbox
 from fake_credits.text import escape_control
 
 STDOUT, STDERR = 1, 2
-"""File descriptors; `main` has opened any that were closed."""
+"""File descriptors; `main` opens them on startup if they are closed."""
 
 _MAX_QUEUED_LINES = 10_000
 _FLUSH_TIMEOUT_S = 1.0
@@ -33,7 +33,8 @@ class LineWriter:
     """Writes lines to a file descriptor in a separate thread.
 
     A reader that stops reading or exits neither stops nor delays the server: lines that don't fit in the queue are
-    dropped and counted. The writer bypasses `sys.stderr`, whose lock a blocked thread would hold at exit.
+    dropped and counted. The writer bypasses `sys.stderr`, because a blocked thread would hold its lock and so keep
+    Python from exiting cleanly.
     """
 
     def __init__(self, descriptor: int, max_lines: int = _MAX_QUEUED_LINES) -> None:
@@ -81,7 +82,7 @@ class _BugReporter:
 
     def take_unreported(self) -> list[BaseException]:
         unreported: list[BaseException] = []
-        for bug in reversed(self._bugs):  # counting would not work, because the oldest are dropped
+        for bug in reversed(self._bugs):  # an index would not work, because the oldest bugs are dropped
             if bug is self._last_reported:
                 break
             unreported.insert(0, bug)
@@ -103,7 +104,7 @@ class ExchangeLog:
         self._writer = LineWriter(STDERR)
 
     def attach(self, journal: Journal, bugs: Sequence[BaseException]) -> None:
-        """Log a sandbox's exchanges and its internal errors."""
+        """Start logging a sandbox's exchanges and internal errors."""
         reporter = _BugReporter(bugs)
         self._reporters.add(reporter)
         journal.on_write, journal.on_replace = lambda entry: self._write_entry(entry, reporter), self._write_amended
@@ -126,7 +127,7 @@ class ExchangeLog:
             self._write_bugs(reporter)
 
     def _write_amended(self, entry: JournalEntry) -> None:
-        """Log an exchange that took effect or ended after its response, without counting it again."""
+        """Log an exchange that took effect or ended after it was first logged, without counting it again."""
         if self._log_format != "off":
             text = f"{_format_entry(entry)} {'takes effect' if entry.committed else 'ends'} late"
             self._put({"late": msgspec.to_builtins(entry)}, text)
@@ -142,7 +143,7 @@ class ExchangeLog:
     def _summary(self) -> tuple[Mapping[str, object], str]:
         total, dropped = self._counts.total(), self._writer.dropped_lines
         failed = sum(count for (_, status), count in self._counts.items() if status >= 400)
-        dropped_text = f"; {pluralize(dropped, 'line')} dropped, not read in time" if dropped else ""
+        dropped_text = f"; {pluralize(dropped, 'unread line')} dropped" if dropped else ""
         rows = [f"fake-credits: {pluralize(total, 'exchange')}, {failed} refused (seed {self._seed}){dropped_text}"]
         operations: dict[str, dict[str, int]] = {}
         for (operation, status), count in sorted(self._counts.items()):

@@ -30,7 +30,7 @@ _SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://\S+:[0-9]+")
 
 
 class FlagCommand(click.Command):
-    """A command whose help lists the flags under their headings, and whose flags override environment variables."""
+    """A command whose help groups the flags by heading, and whose flags override conflicting environment variables."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section for each heading, in the order of the flags; click's own options come last."""
@@ -100,7 +100,7 @@ class Parsed(click.types.StringParamType):
             self.fail(str(error), param, ctx)
 
     def split_envvar_value(self, rv: str) -> Sequence[str]:
-        """Split a repeatable flag's variable at spaces outside quotes.
+        """Split the value of a repeatable flag's environment variable at spaces outside quotes.
 
         Backslashes are kept, because Windows paths contain them.
         """
@@ -113,7 +113,7 @@ class Parsed(click.types.StringParamType):
 
 
 def options_from(flags_type: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that adds a dataclass's flags to a command and passes it an instance."""
+    """Return a decorator that adds a dataclass's flags to a command and passes it an instance of the dataclass."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
@@ -133,7 +133,7 @@ def _click_option(spec: Any) -> Callable[[Callable[..., None]], Callable[..., No
     param_type, is_multiple = spec.metadata["type"], isinstance(spec.default, tuple)
     name = (spec.name.removesuffix("s") if is_multiple else spec.name).replace("_", "-")
     variable: str = _ENV_NAMES.get(name) or name.replace("-", "_").upper()
-    # Any other default only means that the flag was not used.
+    # Other defaults, such as "" and None, only mean that the flag was not used, so the help does not show them.
     has_default = spec.default != "" and isinstance(spec.default, str | int | float)
     return click.option(
         f"--{name}",

@@ -1,7 +1,7 @@
 """Running the commands given to `run` and `explore`, and ending them along with any processes that they leave behind.
 
 On Linux, this process adopts orphans (as a "subreaper"), so it finds even those that left their command's process
-group. On other platforms, it can't find these, and they keep running.
+group. On other platforms, such orphans can't be found, and they keep running.
 """
 
 import contextlib
@@ -150,8 +150,8 @@ class CommandRunner:
     def start(self, command: tuple[str, ...], env: Mapping[str, str], mark: str) -> "RunningCommand":
         """Start a command; raise CannotRun if that fails, or Stopped after `stop`.
 
-        Processes that leave the command's session are recognized by their environment, in which a variable has the
-        unique value ``mark``.
+        Processes that leave the command's process group are recognized by ``mark``, the unique value of a variable in
+        ``env``.
         """
         with ExitStack() as stack, self._lock:
             if self._is_stopped:
@@ -170,7 +170,7 @@ class CommandRunner:
                 command.send_signal(_SIGKILL) if is_repeated else command.terminate()
 
     def forget(self, process_id: int) -> None:
-        """Forget a command; call this once the command and everything that it started have ended."""
+        """Forget a command; call this after the command and everything that it started have ended."""
         with self._lock:
             del self._running[process_id]
 
@@ -204,7 +204,7 @@ class RunningCommand:
         return f"<RunningCommand {self._process.pid}>"
 
     def terminate(self) -> None:
-        """Terminate the command, and kill it after the grace period; a second call does nothing."""
+        """Terminate the command, and kill it if it outlives the grace period; a second call does nothing."""
         if not self._is_terminating:
             self._is_terminating = True
             self.send_signal(signal.SIGTERM)

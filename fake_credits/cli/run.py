@@ -1,10 +1,10 @@
-"""The `run` command: starts a server and runs another command that uses it. `explore` uses such a server, too.
+"""The `run` command, which starts a server and runs another command that uses it; `explore` reuses `CommandServer`.
 
 The command stays in this process's group, so that a terminal's Ctrl-C, Ctrl-Z and job control work as usual. On Linux,
 processes that it leaves behind are terminated: this process adopts orphans (as a "subreaper"), so it finds even those
 that left the group. On other systems, orphans are left running: they can't be found, and terminating the group would
-also terminate our parent. After SIGKILL, nothing is cleaned up. On Windows, Ctrl-C and Ctrl-Break reach the command
-directly.
+also terminate this process's parent. If this process is ended by SIGKILL, nothing is cleaned up. On Windows, Ctrl-C and
+Ctrl-Break reach the command directly.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ _FORWARDED_SIGNALS = _FATAL_SIGNALS | signal_numbers("SIGUSR1", "SIGUSR2")
 
 def run(options: RunFlags, command: tuple[str, ...]) -> int:
     """Run a command with a server on a free loopback port, and return the command's exit code."""
-    sandbox = create_sandbox(options)  # before signals are forwarded, because loading a world may take seconds
+    sandbox = create_sandbox(options)  # before forwarding signals, so that Ctrl-C can interrupt loading a world
     child = _ChildProcess(options.grace)
     with command_server(options, sandbox) as server:
         return child.run(command, server.environment(sandbox))
@@ -89,7 +89,7 @@ class _ChildProcess:
 
 
 def _is_foreground() -> bool:
-    """Return whether a terminal's signals also reach the command."""
+    """Return whether signals from the terminal reach the command directly."""
     if sys.platform == "win32":
         return True  # a Windows console sends signals to all its processes
     try:
@@ -100,7 +100,7 @@ def _is_foreground() -> bool:
 
 
 def _terminate_orphans(grace_s: float) -> None:
-    """Terminate the processes that the command left running, and kill them after the grace period."""
+    """Terminate the processes that the command left running, and kill any that outlast the grace period."""
     pause, terminated, started_s = threading.Event(), set[int](), monotonic_s()
     with contextlib.suppress(ChildProcessError):
         while (waited_s := monotonic_s() - started_s) < grace_s + KILL_TIMEOUT_S:

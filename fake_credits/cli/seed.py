@@ -51,7 +51,7 @@ def _check_flags(options: SeedFlags) -> None:
     if not options.api_key:
         raise click.UsageError("--url requires --api-key, the server's API key")
     if not (options.yes or options.dry_run or is_loopback(BaseUrl.parse(options.url).host)):
-        raise click.UsageError(f"--url {options.url} is not on loopback: check with --dry-run first, then add --yes")
+        raise click.UsageError(f"--url {options.url} is not on loopback: preview with --dry-run first, then add --yes")
 
 
 class _SeedJob(msgspec.Struct, frozen=True):

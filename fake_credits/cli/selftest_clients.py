@@ -1,7 +1,7 @@
-"""API clients for `fake-credits explore --selftest`: bad ones, which misbehave under some fault, and good ones.
+"""API clients for `fake-credits explore --selftest`: bad ones, which misbehave under some faults, and good ones.
 
 This file is run as a script, `selftest_clients.py NAME`, and uses only the standard library. Each client is a test that
-charges ada 10 of 100 credits.
+charges 10 credits to the user ada, who starts with 100.
 """
 
 import json
@@ -22,7 +22,7 @@ class CallFailed(Exception):
 
 
 def call(method: str, path: str, body: object = None) -> Any:
-    """Make a call and return the JSON of its response; raise CallFailed if the call does not succeed."""
+    """Make a call and return the decoded JSON response; raise CallFailed if the call does not succeed."""
     env = os.environ
     base_url = urlsplit(env["CREDITS_BASE_URL"])
     connection_type = HTTPSConnection if base_url.scheme == "https" else HTTPConnection
@@ -117,7 +117,7 @@ def look_before_retry() -> None:
 
 
 def cancel_when_charged() -> None:
-    """After a failure, refund what the balance shows as charged."""
+    """Refund after a failure only if the balance shows a charge."""
     try:
         add_transaction(-_PRICE, "consume")
     except CallFailed:
@@ -135,7 +135,7 @@ CLIENTS: Mapping[str, tuple[Callable[[], None], str]] = {
     "look_before_retry": (look_before_retry, ""),
     "cancel_when_charged": (cancel_when_charged, ""),
 }
-"""The clients by name, each with the red verdict that it must get; empty for a good client."""
+"""The clients by name, each with the red verdict that it must get, or an empty string for a good client."""
 
 
 def main(name: str) -> None:

@@ -72,7 +72,7 @@ def report_bind_errors(address: BindOptions) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.EPERM:  # a non-loopback address; a port that requires root raises EACCES
+        if error.errno == errno.EPERM:  # `bind` raises it for a non-loopback address; a privileged port raises EACCES
             raise click.UsageError(f"--host {error.strerror}") from error
         message = f"can't listen on {address.host} port {address.port}: {error.strerror or error}"
         raise BindError(message) from error
@@ -113,7 +113,7 @@ def _ready_file(path: Path | None) -> Generator[Callable[[str], None]]:
             written.append(text)
 
     if path is not None:
-        remove_file(path, _READY_FILE_FLAG)  # if left by a killed server, it would make clients connect too early
+        remove_file(path, _READY_FILE_FLAG)  # a file left by a killed server would make clients connect too early
     try:
         yield write
     finally:
@@ -124,8 +124,8 @@ def _ready_file(path: Path | None) -> Generator[Callable[[str], None]]:
 async def _serve(runner: ServerRunner, announce: Callable[[], None], signals: _StopSignals) -> None:
     """Serve until a signal arrives, or until the announcement fails.
 
-    The announcement runs in a thread, because minting the user's token takes a while and the server is already
-    responding.
+    The announcement runs in a thread, because minting the user's token takes a while and must not block the server,
+    which is already responding.
     """
     stop = signals.stop_event()
     tasks: list[asyncio.Task[None]] = []
@@ -159,7 +159,7 @@ def _print_banner(options: ServeFlags, sandbox: Sandbox, env: dict[str, str]) ->
     key_file = shlex.quote(str(options.key_file)) if options.key_file else "FILE"
     provider_flag = "" if options.auth_provider == "plain" else f" --auth-provider {options.auth_provider}"
     ca_option = f" --cacert {shlex.quote(env[CA_VARIABLE])}" if CA_VARIABLE in env else ""
-    hint = "" if options.key_file else " (requires a server with the same --key-file FILE)"
+    hint = "" if options.key_file else " (requires a server started with the same --key-file FILE)"
     print_lines(
         STDOUT,
         f"fake-credits is serving at {base_url}\n\n{exports}\n"

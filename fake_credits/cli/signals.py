@@ -17,10 +17,10 @@ STOP_SIGNALS = signal_numbers("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 
 def handle_signals(numbers: Iterable[int], handler: Callable[[int], object]) -> None:
-    """Call a function with the number of each signal that arrives.
+    """Install a handler that is called with the number of each signal that arrives.
 
-    Signals that are ignored, such as SIGHUP under nohup, stay ignored, except SIGINT, because shells start background
-    commands with it ignored.
+    Signals that are already ignored, such as SIGHUP under nohup, stay ignored. The exception is SIGINT, because shells
+    start background commands with SIGINT ignored.
     """
     for number in numbers:
         if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
@@ -36,6 +36,6 @@ def exit_at_signals(exit_code: Callable[[int], int]) -> None:
 
 
 def exit_at_interrupt() -> None:
-    """Exit silently on Ctrl-C instead of raising KeyboardInterrupt, unless the signal is ignored."""
+    """Exit silently on Ctrl-C instead of raising KeyboardInterrupt, unless SIGINT is ignored or already handled."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(INTERRUPTED_EXIT_CODE))

@@ -34,7 +34,7 @@ def wait_until_ready(url: str, timeout_s: float, ca_file: Path | None = None) ->
 
 
 def _readiness_problem(url: str, timeout_s: float, ca_file: Path | None) -> str:
-    """Request a URL once, waiting at most 5 seconds; return why it isn't ready, or an empty string if it is."""
+    """Request a URL once, with a timeout of at most 5 s; return why it isn't ready, or an empty string if it is."""
     try:
         handlers = [ProxyHandler({}), *_https_handlers(ca_file)]
         # `health_url` has checked that the scheme is http or https.

@@ -1,6 +1,6 @@
-"""The calls that the four clients make: the operations, sending, and pagination.
+"""The calls that the four clients make: building them, sending them, and iterating over pages.
 
-The sync and async clients share everything except `BaseClient` and `AsyncBaseClient`. No client retries requests.
+Only sending and iterating have separate sync and async versions. No client retries requests.
 """
 
 import json
@@ -65,7 +65,7 @@ class ClientCredential:
         )
 
     def headers(self, *, has_body: bool) -> Headers:
-        """Return all headers of a request that carries the credential."""
+        """Return all headers for a request, including the one that carries the credential."""
         if self._get_secret is not None and (secret := self._get_secret()) is not self._last_secret:
             self._headers_without_body, self._headers_with_body = self._build_headers(secret)
             self._last_secret = secret
@@ -113,7 +113,7 @@ class CallBuilder:
             target = route.path.replace("{applicationId}", cached_quote_id("application_id", application_id))
             if "{userId}" in target:
                 target = target.replace("{userId}", cached_quote_id("user_id", user_id))
-        except TypeError:  # for unhashable ids, the cache's error has a different message
+        except TypeError:  # for an unhashable id, the cache's message doesn't name the argument
             require_str("application_id", application_id)
             require_str("user_id", user_id)
             raise
@@ -128,7 +128,7 @@ class CallBuilder:
 
 
 def require_contract(value: Contract) -> Contract:
-    """Return ``value`` if it is a contract. Raises TypeError for anything else, such as the name of a file."""
+    """Return ``value`` if it is a contract; raise TypeError for anything else, such as a file name."""
     if not isinstance(value, Contract):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"contract must be a Contract, such as load_contract('contract.toml'), not {short_repr(value)}")
     return value
@@ -274,7 +274,7 @@ class _SeenCursors:
         self._seen: set[str] = set()
 
     def next_cursor(self, page: UserPage | TransactionPage) -> str | None:
-        """Return the next cursor. Raises `InvalidResponse` if it was seen before: the list would never end."""
+        """Return the next cursor; raise `InvalidResponse` if it was seen before, because the list would never end."""
         cursor = page.next_cursor
         if cursor is None:
             return None

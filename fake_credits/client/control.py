@@ -43,7 +43,7 @@ class SandboxWords(TypedDict, total=False):
 
 
 class JournalWords(TypedDict, total=False):
-    """The criteria that exchanges must meet; ``after`` excludes exchanges up to and including that ordinal."""
+    """The criteria that exchanges must meet; with ``after``, only exchanges with a higher ordinal match."""
 
     operation: str
     user: str
@@ -127,7 +127,7 @@ class ControlClient:
             return msgspec.json.decode(response.body, type=shape)
         except (msgspec.MsgspecError, ValueError) as error:
             raise InvalidResponse(
-                f"{label}: the response is not from a control plane: {error}", status=response.status
+                f"{label}: the body is not a control-plane response: {error}", status=response.status
             ) from error
 
 
@@ -166,7 +166,7 @@ class RemoteSandbox:
     def reset(self) -> schemas.ResetReport:
         """Restore the initial users, balances, clock and rules, and clear the journal.
 
-        The report that is returned contains the `problems` so far, which should fail the test.
+        The returned report lists the `problems` found before the reset; if there are any, the test should fail.
         """
         return self._request(schemas.ResetReport, "POST", "/reset")
 
@@ -190,12 +190,12 @@ class RemoteSandbox:
         return self._request(schemas.UserState, "PUT", f"/users/{quote_id('user_id', user_id)}", body)
 
     def balance(self, user_id: str, *, application_id: str | None = None) -> int:
-        """Return a user's balance in credits, without a journal entry."""
+        """Return a user's balance in credits, without adding a journal entry."""
         query = _query_string(application_id=application_id)
         return self._request(schemas.UserState, "GET", f"/users/{quote_id('user_id', user_id)}{query}").balance
 
     def users(self, *, application_id: str | None = None) -> tuple[schemas.UserState, ...]:
-        """Return all users of an application, oldest first, without a journal entry."""
+        """Return all users of an application, oldest first, without adding a journal entry."""
         query = _query_string(application_id=application_id)
         return self._request(schemas.UserList, "GET", f"/users{query}").users
 
@@ -205,7 +205,7 @@ class RemoteSandbox:
         return self._request(schemas.UserState, "DELETE", f"/users/{quote_id('user_id', user_id)}{query}")
 
     def transactions(self, user_id: str, *, application_id: str | None = None) -> tuple[schemas.TransactionState, ...]:
-        """Return a user's complete history, oldest first, without a journal entry."""
+        """Return a user's complete history, oldest first, without adding a journal entry."""
         path = f"/users/{quote_id('user_id', user_id)}/transactions{_query_string(application_id=application_id)}"
         return self._request(schemas.TransactionList, "GET", path).transactions
 
@@ -219,7 +219,7 @@ class RemoteSandbox:
         """Append transactions to a user's history, creating the user if needed, and return the transactions.
 
         Each is a delta, a `Transaction`, or a mapping with ``delta`` and, optionally, ``reason`` and ``created_at``. If
-        one is invalid, none are added.
+        any is invalid, none are added.
         """
         body = {"transactions": transactions, **_without_none(application_id=application_id)}
         path = f"/users/{quote_id('user_id', user_id)}/transactions"
@@ -242,7 +242,7 @@ class RemoteSandbox:
         return self._request(schemas.MintedToken, "POST", "/tokens", body).token
 
     def bind(self, issuer: str, user_id: str) -> schemas.Binding:
-        """Route to this sandbox all requests with a trusted issuer's token for a user (docs/how-to/tokens.md)."""
+        """Make all requests with a trusted issuer's token for a user use this sandbox (docs/how-to/tokens.md)."""
         return self._request(schemas.Binding, "POST", "/bindings", schemas.Binding(issuer, user_id))
 
     def journal(self, **filters: Unpack[JournalWords]) -> tuple[schemas.RecordedExchange, ...]:
@@ -262,12 +262,12 @@ class RemoteSandbox:
         return self._request(schemas.RuleState, "POST", "/faults", body)
 
     def load_faults(self, scenario: str | Mapping[str, Any]) -> tuple[schemas.RuleState, ...]:
-        """Add all rules of a preset (given by name) or of a scenario; if one is invalid, add none."""
+        """Add all rules of a preset (given by name) or of a scenario; if any rule is invalid, add none."""
         body = {"preset": scenario} if isinstance(scenario, str) else scenario
         return self._request(schemas.RuleList, "POST", "/faults/load", body).faults
 
     def faults(self) -> tuple[schemas.RuleState, ...]:
-        """Return the rules, each with how many calls it matched and how often it fired."""
+        """Return the rules, each with how many calls it has matched and how often it has fired."""
         return self._request(schemas.RuleList, "GET", "/faults").faults
 
     def fault(self, name: str) -> schemas.RuleState:
@@ -275,7 +275,10 @@ class RemoteSandbox:
         return self._request(schemas.RuleState, "GET", f"/faults/{quote_id('name', name)}")
 
     def remove_fault(self, name: str) -> schemas.RuleState:
-        """Remove a rule; calls that it has already hit are not affected. An unused rule is still a problem."""
+        """Remove a rule.
+
+        Calls that it has already hit are not affected. An unused rule is still reported as a problem.
+        """
         return self._request(schemas.RuleState, "DELETE", f"/faults/{quote_id('name', name)}")
 
     def clear_faults(self) -> tuple[schemas.RuleState, ...]:
@@ -283,7 +286,7 @@ class RemoteSandbox:
         return self._request(schemas.RuleList, "DELETE", "/faults").faults
 
     def hold(self, operation: str | None = None, *, name: str | None = None, **fields: Any) -> "RemoteGate":
-        """Hold the calls that match a rule at a gate, and return the gate."""
+        """Hold matching calls at a gate, and return the gate; ``fields`` are further criteria."""
         body = _without_none(operation=operation, name=name) | fields
         return RemoteGate(self, self._request(schemas.GateState, "POST", "/gates", body).name)
 

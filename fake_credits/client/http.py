@@ -1,6 +1,6 @@
-"""The clients' network transports, and transports that record request ids, both in sync and async versions.
+"""The clients' network transports, and transports that record request ids, each in a sync and an async version.
 
-The network transports use httpx2. Only this client module loads httpx2, so the module is imported on first use.
+The network transports use httpx2. No other client module loads httpx2, and this one is imported only when needed.
 Requests are sent as they are: no path is normalized, no redirect is followed, and nothing is sent twice.
 """
 
@@ -23,8 +23,8 @@ _CLIENT_DRAIN_TIMEOUT_S = 1.0
 class NetworkTransport:
     """A transport that sends requests with httpx2, using ``http_client`` or a new client.
 
-    ``close`` leaves ``http_client`` open. Its proxies, certificates and event hooks apply, but the timeout comes from
-    the request. Raises ValueError if ``base_url`` is invalid (`BaseUrl.parse`).
+    The proxies, certificates and event hooks of ``http_client`` apply, but the timeout comes from the request.
+    ``close`` leaves ``http_client`` open. Raises ValueError if ``base_url`` is invalid (see `BaseUrl.parse`).
     """
 
     def __init__(self, base_url: str, http_client: httpx2.Client | None = None) -> None:
@@ -37,7 +37,7 @@ class NetworkTransport:
         return f"<NetworkTransport to {self._base.text}>"
 
     def send(self, request: Request) -> Response:
-        """Return the response.
+        """Send the request and return the response.
 
         Raises `Timeout`, `ConnectionLost` or `InvalidResponse` if there is no usable response, with httpx2's exception
         as the cause.
@@ -82,7 +82,7 @@ class AsyncNetworkTransport:
         return f"<AsyncNetworkTransport to {self._base.text}>"
 
     async def send(self, request: Request) -> Response:
-        """Return the response.
+        """Send the request and return the response.
 
         Raises `Timeout`, `ConnectionLost` or `InvalidResponse` if there is no usable response, with httpx2's exception
         as the cause.
@@ -119,7 +119,6 @@ class _DrainOnClose:
         return f"<draining {self._transport!r}>"
 
     def send(self, request: Request) -> Response:
-        """Send a request and return the response."""
         with self._request_ended:
             self._in_flight += 1
         try:
@@ -138,7 +137,7 @@ class _DrainOnClose:
 
 def network_transports(base_url: str) -> tuple[Transport, AsyncTransport]:
     """Return a sync and an async transport for clients that reach the sandbox over a socket."""
-    # No keep-alive, because a client that is created outside the event loop could not close an idle socket inside it.
+    # No keep-alive, because clients created outside the event loop can't be closed in it.
     return _DrainOnClose(NetworkTransport(base_url)), AsyncNetworkTransport(base_url, keep_alive=False)
 
 
@@ -154,12 +153,12 @@ def _build_request(
 ) -> httpx2.Request:
     """Return a request for the base URL with the target appended, both unchanged.
 
-    This does not use URL joining, which drops or resolves path segments. httpx2 keeps the percent-encoding.
+    This does not use URL joining, which can drop or resolve path segments. httpx2 keeps the percent-encoding.
     """
     try:
         target_url = url.copy_with(raw_path=base.path_prefix.encode("ascii") + request.target)
     except httpx2.InvalidURL as error:
-        raise ValueError(f"{request.operation}: nothing was sent, because httpx2 rejects the URL: {error}") from error
+        raise ValueError(f"{request.operation}: nothing was sent, because httpx2 rejected the URL: {error}") from error
     timeout = httpx2.Timeout(request.timeout_s)
     return client.build_request(
         request.method, target_url, headers=request.headers, content=request.body or None, timeout=timeout
@@ -231,7 +230,7 @@ class RecordedTransport:
         return f"<recorded {self._transport!r}>"
 
     def send(self, request: Request) -> Response:
-        """Return the response."""
+        """Send the request and return the response."""
         response = self._transport.send(request)
         self._request_ids.append(response.header(b"x-request-id"))
         return response
@@ -252,7 +251,7 @@ class AsyncRecordedTransport:
         return f"<recorded {self._transport!r}>"
 
     async def send(self, request: Request) -> Response:
-        """Return the response."""
+        """Send the request and return the response."""
         response = await self._transport.send(request)
         self._request_ids.append(response.header(b"x-request-id"))
         return response

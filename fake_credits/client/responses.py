@@ -26,7 +26,7 @@ _MAX_EXCERPT_CHARS = 200
 _REASON_BY_TEXT = {reason.value: reason for reason in Reason}
 _AUTH_PREFIX = "auth:"
 _FAULT_PREFIX = "fault:"
-_DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)  # msgspec's own errors are ValueErrors from 0.21 on
+_DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)  # msgspec's errors aren't ValueErrors before 0.21
 
 
 class ResponseDecoder:
@@ -67,7 +67,7 @@ class ResponseDecoder:
         )
 
     def transaction(self, response: Response, *, delta: float, reason: Reason | str) -> Transaction:
-        """Decode the response to createTransaction, in the contract's form (docs, "Contract", row 11).
+        """Decode the response to createTransaction; its form depends on the contract (docs, "Contract", row 11).
 
         If the contract's response has no body, the transaction is built from the request. Its time is then taken from
         the ``Date`` header, which is only accurate to the second, or from this machine's clock if that header is
@@ -87,7 +87,7 @@ class ResponseDecoder:
         self._raise_for_status(response)
         try:
             body = decoder.decode(response.body)
-            if msgspec.json.encode(body) != response.body:  # equal only if no object has a duplicate member
+            if msgspec.json.encode(body) != response.body:  # if they are equal, no object has a duplicate member
                 parse_json(response.body)
             return convert(body)
         except (*_DECODE_ERRORS, OverflowError) as error:

@@ -142,7 +142,7 @@ class AsyncServerClient(AsyncBaseClient):
         return await self._send(list_users(self._builder, application_id, cursor))
 
     def iter_users(self, application_id: str) -> AsyncIterator[User]:
-        """Yield all users of the application, fetching page after page; raise `InvalidResponse` for an endless list."""
+        """Yield all users of an application, fetching pages as needed; raise `InvalidResponse` if a cursor repeats."""
         return AsyncItemIterator(partial(self.list_users, application_id), attrgetter("users"))
 
     async def get_balance(self, application_id: str, user_id: str) -> Balance:
@@ -161,7 +161,7 @@ class AsyncServerClient(AsyncBaseClient):
         return await self._send(list_transactions(self._builder, application_id, user_id, cursor))
 
     def iter_transactions(self, application_id: str, user_id: str) -> AsyncIterator[Transaction]:
-        """Yield a user's complete history, fetching page after page; raise `InvalidResponse` for an endless list."""
+        """Yield a user's complete history, fetching pages as needed; raise `InvalidResponse` if a cursor repeats."""
         return AsyncItemIterator(partial(self.list_transactions, application_id, user_id), attrgetter("transactions"))
 
 

@@ -1,7 +1,7 @@
 """The client-side clients described in the API README: ``UserClient`` and its async version.
 
-They read one user's own data and authenticate with that user's token: "read-only", "safe to use in frontend
-applications" (API README).
+They only read one user's own data, and authenticate with that user's token. The API README calls them "read-only" and
+"safe to use in frontend applications".
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -38,7 +38,7 @@ class UserClient(BaseClient):
     """A client for one user: it "can only access the authenticated user's own data (read-only)" (API README).
 
     ``bearer_token`` is the token, or a function without parameters that is called before each request and returns the
-    token. The other arguments and the errors are the same as for `ServerClient`.
+    token. The keyword arguments and the errors are the same as for `ServerClient`.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class AsyncUserClient(AsyncBaseClient):
         return await self._send(list_transactions(self._builder, self._application_id, user_id, cursor))
 
     def iter_transactions(self, user_id: str) -> AsyncIterator[Transaction]:
-        """Yield the user's complete history, fetching page after page; raise `InvalidResponse` for an endless list."""
+        """Yield the user's complete history, fetching pages as needed; raise `InvalidResponse` if a cursor repeats."""
         return AsyncItemIterator(partial(self.list_transactions, user_id), attrgetter("transactions"))
 
 

@@ -1,6 +1,6 @@
-"""The `Contract`, with a setting for every choice that the API README leaves open.
+"""The `Contract`, whose settings cover choices that the API README leaves open.
 
-Each setting belongs to a row of docs/reference/contract.md, "What is a guess".
+Each setting appears, with its row number, in the table "What is a guess" in docs/reference/contract.md.
 """
 
 import dataclasses
@@ -26,23 +26,23 @@ from fake_credits.errors import ERRORS, ApiError, did_you_mean
 from fake_credits.text import short_repr
 
 _UNSUPPORTED: Mapping[str, tuple[str, ...]] = {"amounts": ("decimal",), "idempotency": ("replay", "reject")}
-"""Values that are planned but not supported yet."""
+"""For each setting, the values that are planned but not supported yet."""
 
 _MAX_LISTED_CHOICES = 12
 _HEADER_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _PATH_SEGMENT = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")  # RFC 3986, section 3.3, without percent-encoding
 _PATH_PARAMETERS = ("{applicationId}", "{userId}")
-# Other methods have no response body (HEAD), are reserved (OPTIONS for preflights; CONNECT, TRACE: RFC 9110, section
-# 9.3), or can't be described in OpenAPI 3.1.
+# HEAD has no response body; OPTIONS is reserved for preflights, and CONNECT and TRACE for other purposes (RFC 9110,
+# section 9.3). Other methods can't be described in OpenAPI 3.1.
 _OPERATION_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 _RESERVED_SEGMENTS = ("_fake", ".well-known")
 _BODILESS_STATUSES = (204, 205)  # RFC 9110, sections 15.3.5 and 15.3.6
 _ORIGIN_PATTERN = re.compile(r"[a-z][a-z0-9+.-]*://(?:(?![/?#@])[!-~]){1,255}")  # RFC 6454, section 6.2
-# Headers that every request has, or that HTTP itself defines
+# Headers that HTTP itself or the client uses for other purposes
 _RESERVED_HEADERS = frozenset(
     {"accept", "connection", "content-length", "content-type", "host", "origin", "te", "transfer-encoding", "upgrade"}
 )
-# Members of the same body, whose names must be distinct
+# Groups of members that can occur in the same body, so their names must be distinct
 _SAME_BODY = (
     ("applicationId", "userId", "createdAt"),
     ("delta", "reason", "createdAt", "id", "balance"),
@@ -79,17 +79,17 @@ class ContractSetting:
     row: int
 
 
-def _setting_field(row: int, default: Any, doc: str) -> Any:  # returns Any, as `dataclasses.field` does
-    """Return a dataclass field with its documentation."""
+def _setting_field(row: int, default: Any, doc: str) -> Any:  # returns Any to match every field's annotation
+    """Return a dataclass field with ``row`` and ``doc`` in its metadata."""
     metadata = {"row": row, "doc": doc}
-    if isinstance(default, MappingProxyType):  # dataclasses reject it as a default, because it is unhashable
+    if isinstance(default, MappingProxyType):  # unhashable on Python 3.11, so dataclasses reject it as a default
         return field(default_factory=lambda: cast("Any", default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:
-    """How the API behaves over HTTP. The default values make up the default contract.
+    """The choices that define how the API behaves over HTTP; their defaults make up the default contract.
 
     Raises ContractError for settings that are invalid, individually or in combination, and TypeError for a value of the
     wrong type.
@@ -100,10 +100,10 @@ class Contract:
     existing_user_status: int = _setting_field(1, 200, "status of createUser for an existing user, 200 to 299")
     created_transaction_status: int = _setting_field(1, 201, "status of createTransaction, 200 to 299")
     api_key: CredentialHeader = _setting_field(
-        2, CredentialHeader("X-API-Key"), "header of the API key: `Header` or `Header: Scheme`"
+        2, CredentialHeader("X-API-Key"), "header for the API key: `Header` or `Header: Scheme`"
     )
     user_token: CredentialHeader = _setting_field(
-        3, CredentialHeader("Authorization", "Bearer"), "header of a user's token: `Header` or `Header: Scheme`"
+        3, CredentialHeader("Authorization", "Bearer"), "header for a user's token: `Header` or `Header: Scheme`"
     )
     trust: Mapping[str, str] = _setting_field(
         3, MappingProxyType({}), "foreign issuers of user tokens, each with a file that contains its keys (JWKS or PEM)"
@@ -116,11 +116,11 @@ class Contract:
         5, None, 'applications that the API key can access, 403 for others; `"open"`: all'
     )
     unknown_user: Literal["refuse", "create", "zero"] = _setting_field(
-        6, "refuse", "what happens for an unknown user: a 404, creation on first use, or a balance of 0"
+        6, "refuse", "handling of unknown users: a 404, creation on first use, or a balance of 0"
     )
-    amounts: Literal["integer"] = _setting_field(7, "integer", "allowed values of a delta")
+    amounts: Literal["integer"] = _setting_field(7, "integer", "allowed values for `delta`")
     sign: Literal["by_reason", "free"] = _setting_field(
-        8, "by_reason", "whether grant and refund must be positive and consume negative"
+        8, "by_reason", "whether `delta` must be positive for grant and refund, and negative for consume"
     )
     floor: int | None = _setting_field(9, 0, 'lowest balance after a consumption, 0 or less; `"none"`: no limit')
     ceiling: int | None = _setting_field(10, MAX_AMOUNT, 'highest balance; `"none"`: no limit')
@@ -130,7 +130,7 @@ class Contract:
         "body of createTransaction's response: as in the API README, with `id`, with `balance`, wrapped, or none (204)",
     )
     transactions_order: SortOrder = _setting_field(12, "newest_first", "order of listTransactions")
-    users_order: SortOrder = _setting_field(12, "oldest_first", "order of listUsers, by creation")
+    users_order: SortOrder = _setting_field(12, "oldest_first", "order of listUsers, by creation time")
     page_size: int = _setting_field(13, 20, "entries per page, 1 to 1000")
     limit_parameter: str = _setting_field(13, "", "name of the query parameter for the page size; empty: none")
     cursor_parameter: str = _setting_field(14, "cursor", "name of the query parameter for the cursor")
@@ -138,12 +138,12 @@ class Contract:
         15, "absent", "form of nextCursor on the last page"
     )
     idempotency: Literal["ignore"] = _setting_field(
-        17, "ignore", "effect of `Idempotency-Key`, which is journaled either way"
+        17, "ignore", "handling of the `Idempotency-Key` header, which the journal always records"
     )
     error_body: Literal["nested", "problem", "flat"] = _setting_field(
         18, "nested", 'form of an error body: `{"error":{…}}`, RFC 9457, or `{"code","message"}`'
     )
-    statuses: Mapping[str, int] = _setting_field(19, MappingProxyType({}), "status by error code, 400 to 599")
+    statuses: Mapping[str, int] = _setting_field(19, MappingProxyType({}), "HTTP status (400 to 599) by error code")
     created_at: TimestampFormat = _setting_field(
         20, "iso_ms", "form of createdAt: ISO 8601 in UTC, or (milli)seconds since 1970"
     )
@@ -249,7 +249,7 @@ def _check_type(name: str, annotation: object, value: Any) -> None:
 
 
 def _check_literal(name: str, annotation: object, value: object) -> None:
-    """Check a setting of a Literal type; accept any other type."""
+    """Check the value of a setting with a Literal type; ignore other settings."""
     if get_origin(annotation) is not Literal:
         return
     choices = get_args(annotation)
@@ -297,7 +297,6 @@ def _check_route(name: str, route: RouteTemplate, *, requires_user: bool) -> Non
 
 
 def _check_credential_headers(headers: Mapping[str, CredentialHeader]) -> None:
-    """Check the names and schemes of the headers."""
     for name, credential_header in headers.items():
         if not _HEADER_TOKEN.fullmatch(credential_header.header) or (
             credential_header.scheme and not _HEADER_TOKEN.fullmatch(credential_header.scheme)
@@ -308,7 +307,6 @@ def _check_credential_headers(headers: Mapping[str, CredentialHeader]) -> None:
 
 
 def _check_numbers(settings: Mapping[str, object]) -> None:
-    """Check the ranges of all numbers."""
     for name, (minimum, maximum) in _RANGES.items():
         value = settings[name]
         if value is None and name in ("floor", "ceiling"):
@@ -347,7 +345,6 @@ def _check_field_names(names: Mapping[str, str]) -> None:
 
 
 def _check_query_parameters(cursor: str, limit: str) -> None:
-    """Check the names of query parameters."""
     if not cursor or not cursor.isprintable():
         raise ContractError("cursor_parameter", f"must be a non-empty printable string, not {cursor!r}")
     if not limit.isprintable():

@@ -11,7 +11,7 @@ from fake_credits.clock import from_ms
 from fake_credits.errors import PicklableError, did_you_mean
 
 MAX_AMOUNT = 2**53 - 1
-"""The largest delta and, by default, the highest balance: JavaScript's ``Number.MAX_SAFE_INTEGER``."""
+"""The maximum magnitude of a delta and, by default, the highest balance: JavaScript's ``Number.MAX_SAFE_INTEGER``."""
 
 MAX_BODY_BYTES = 64 * 1024
 """Larger bodies are rejected with ``payload_too_large``, without being read into memory."""
@@ -70,12 +70,12 @@ METHOD_NAMES: Mapping[str, Operation] = {operation.name.lower(): operation for o
 
 
 def normalize_operation(name: object) -> object:
-    """Translate the name of a client method to the API README's name; return any other value unchanged."""
+    """Translate a client method's name to the operation's name in the API README; return any other value unchanged."""
     return METHOD_NAMES[name].value if isinstance(name, str) and name in METHOD_NAMES else name
 
 
 def parse_operation(name: object) -> str:
-    """Return the name of an operation or a group, spelt as in the API README.
+    """Return the name of an operation, as in the API README, or of a group of operations.
 
     Raises ValueError, listing the known names, if ``name`` is unknown, and TypeError if it is not a string.
     """
@@ -93,7 +93,7 @@ _API_KEY_OPERATIONS = frozenset({Operation.CREATE_USER, Operation.LIST_USERS, Op
 
 @dataclass(frozen=True, slots=True)
 class RouteTemplate:
-    """The method and path of an operation, with the parameters ``{applicationId}`` and ``{userId}``."""
+    """The method and path of an operation; the path may contain ``{applicationId}`` and ``{userId}``."""
 
     method: str
     path: str
@@ -104,7 +104,7 @@ class RouteTemplate:
 
 @dataclass(frozen=True, slots=True)
 class CredentialHeader:
-    """The header that carries a credential, and its scheme, which may be empty."""
+    """The header that carries a credential, and the authentication scheme, which may be empty."""
 
     header: str
     scheme: str = ""
@@ -118,7 +118,7 @@ class CredentialHeader:
 
 
 def header_example(header: CredentialHeader) -> str:
-    """Return an example of a header for error messages, with a placeholder for the credential."""
+    """Return an example of the header, with a placeholder for the credential, for use in error messages."""
     return f"'{header.header}: {header.value_for('…')}'"
 
 
@@ -149,7 +149,7 @@ FIELD_NAMES = (
     "reason",
     "id",
 )
-"""The members of the API's bodies, named as in the API README; ``Contract.field_names`` can rename them."""
+"""The members of request and response bodies, named as in the API README; ``Contract.field_names`` can rename them."""
 
 
 def created_at_to_json(timestamp_format: TimestampFormat, ms: int) -> str | int:

@@ -4,7 +4,7 @@ Each request is processed in this order::
 
     path → method → origin → token → query and body → handler → response
 
-These requests are not journaled, and faults do not affect them.
+Control plane requests are not journaled, and faults do not affect them.
 """
 
 import asyncio
@@ -143,7 +143,7 @@ class ControlPlane:
 
 
 class _ControlResponse(JSONResponse):
-    """A JSON response whose content is an instance of a schema; times are given to the millisecond."""
+    """A JSON response whose content can contain schema instances; times are formatted to the millisecond."""
 
     def __init__(self, content: object, status: int, **headers: str) -> None:
         super().__init__(content, status, {"Cache-Control": "no-store", "X-Request-Id": "control", **headers})

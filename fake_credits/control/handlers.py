@@ -68,7 +68,7 @@ def _sandbox_options(base: SandboxOptions, body: schemas.MakeSandboxBody) -> dic
     for name in faults if isinstance(faults, list) else [faults]:  # pyright: ignore[reportUnknownVariableType]
         if isinstance(name, str):  # a client must not be able to name a file on the server
             check_choice("faults", name, FAULT_PRESETS)
-    # A balance for the default user in the body overrides the one that the server was started with.
+    # A balance that the body sets for the default user overrides the one that the server was started with.
     user_id = options.get("user_id", base.user_id)
     if user_id in options.get("users", ()):
         options.setdefault("balance", None)
@@ -112,7 +112,10 @@ def reset_sandbox(request: Request) -> schemas.ResetReport:
 
 
 def close_sandbox(request: Request) -> schemas.CloseReport:
-    """Close a sandbox: open its gates and reject its key and tokens. Return its problems and the dropped actions."""
+    """Close a sandbox, opening its gates and rejecting its key and tokens.
+
+    Returns its problems and the scheduled actions that were dropped.
+    """
     sandbox, sandboxes = requested_sandbox(request), request.app.sandboxes
     if sandbox is sandboxes.base_sandbox:
         raise ControlError(
@@ -126,7 +129,7 @@ def close_sandbox(request: Request) -> schemas.CloseReport:
 
 
 def get_problems(request: Request) -> schemas.ProblemList:
-    """Return the problems that should fail an otherwise passing suite; assert at the end that the list is empty."""
+    """Return the problems that should fail an otherwise passing suite; at its end, assert that there are none."""
     return schemas.ProblemList(tuple(problem.text for problem in requested_sandbox(request).find_problems()))
 
 
@@ -311,7 +314,7 @@ def list_users(request: Request, query: schemas.UserQuery) -> schemas.UserList:
 
 
 def set_user(request: Request, body: schemas.SetUserBody) -> schemas.UserState:
-    """Create a user if needed and, if `balance` is given, set the balance by one grant or consumption."""
+    """Create a user if needed and, if `balance` is given, set the balance with one grant or consume transaction."""
     sandbox, user_id = requested_sandbox(request), request.path_params["user"]
     with field_errors():
         account = sandbox.set_balance(user_id, body.balance, application_id=body.application_id or "")
@@ -359,7 +362,7 @@ def _transaction_list(transactions: Iterable[Transaction]) -> schemas.Transactio
 
 
 def bind_user(request: Request, body: schemas.Binding) -> schemas.Binding:
-    """Bind a user of a trusted issuer to a sandbox, which the user's tokens then select."""
+    """Bind a user of a trusted issuer to a sandbox, so that the user's tokens select that sandbox."""
     try:
         request.app.sandboxes.bind_token_subject(requested_sandbox(request), body.issuer, body.user_id)
     except ValueError as error:

@@ -161,7 +161,7 @@ def _convert(members: Mapping[str, object], schema: type[object], *, strict: boo
         if "enum" in problem:
             expected = " or ".join(map(json.dumps, get_args(hints[field])))
         else:
-            # as in "Expected `int | null`, got `str`"
+            # msgspec's message, such as "Expected `int | null`, got `str`"
             match = cast("re.Match[str]", re.match(r"Expected `(.+?)`( [^,]+)?", problem))
             expected = " or ".join(_JSON_TYPES[name] for name in match[1].split(" | ")) + (match[2] or "")
         got = f", got {truncate(json.dumps(members[field], ensure_ascii=False))}" if field in members else ""

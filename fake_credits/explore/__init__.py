@@ -1,1 +1,1 @@
-"""Exploration: inject every fault at every call that an application makes, and check the outcome against the ledger."""
+"""Exploration: rerun a test with faults injected at the application's calls, and check the ledger after each run."""

@@ -20,7 +20,7 @@ JsonObject = Mapping[str, Any]
 
 
 def single_faults(exploration: JsonObject) -> tuple[dict[str, str], dict[tuple[str, str], JsonObject]]:
-    """Return the faults' labels in column order, and the single-fault schedules, keyed by call and fault."""
+    """Return the faults' labels by name, in column order, and the single-fault schedules by call and fault."""
     single = [each for each in exploration["schedules"] if len(each["faults"]) == 1]
     labels = {each["faults"][0]["fault"]: each["faults"][0]["label"] or each["faults"][0]["fault"] for each in single}
     labels = {name: labels[name] for name in sort_faults(labels)}
@@ -113,10 +113,10 @@ def _markdown_cell(schedule: JsonObject | None) -> str:
 
 
 def _code(text: str) -> str:
-    """Return the text as inline code, in which GitHub does not link @names."""
+    """Return the text as inline code, in which GitHub ignores @mentions."""
     return f"`{escape_control(text).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
 
 
 def _text(text: str) -> str:
-    """Return the text with Markdown escaped, and with @names changed so that they don't notify GitHub users."""
+    """Return the text with Markdown escaped and with @mentions defused, so that they don't notify GitHub users."""
     return _MARKDOWN_CHARS.sub(r"\\\1", escape_control(text)).replace("@", "@\N{ZERO WIDTH SPACE}")

@@ -41,7 +41,10 @@ _STORM_FACTOR = 5
 
 @dataclass(frozen=True, slots=True)
 class JudgedRun:
-    """A run and its verdict. ``text`` is its schedule or its order's name; ``gate_plan`` reproduces a red order."""
+    """A run and its verdict.
+
+    ``text`` is the run's schedule or the name of its order. ``gate_plan`` says how to reproduce a red order.
+    """
 
     run: Run
     judgement: Judgement
@@ -65,13 +68,13 @@ class Exploration:
     """The exploration of the test called ``name``.
 
     ``skip_reason`` says why the test can't be explored, or is empty; it may be set before the first run. ``error`` says
-    what is wrong with the requested schedules. ``command``, if set, is explored instead of a test, and ``notes`` are
-    added to the report. ``untried`` counts the schedules that were not run, by reason. ``orders`` are the fault-free
-    runs in different orders, and ``diverged_count`` is the number of runs that lacked a planned call because the test
-    varies from run to run. ``leaks`` means that the final fault-free run failed, so the findings are unreliable. A
-    replay ends with the run under the requested schedule. ``code`` is the code of the test or, if ``is_loop``, of the
-    function that contains the loop. If ``keeps_exchanges`` is true, the calls made in every run are kept for the
-    report, not only those that findings need.
+    what is wrong with the requested schedules, or is empty. ``command``, if set, is explored instead of a test, and
+    ``notes`` are added to the report. ``untried`` counts the schedules and orders that were not run, by reason.
+    ``orders`` are the fault-free runs with calls in different orders, and ``diverged_count`` is the number of runs that
+    lacked a planned call because the test varies from run to run. ``leaks`` means that the final fault-free run failed,
+    so the findings are unreliable. In a replay, the final run repeats the last requested schedule. ``code`` is the code
+    of the test or, if ``is_loop``, of the function that contains the loop. If ``keeps_exchanges`` is true, the calls
+    made in every run are kept for the report, not only those that findings need.
     """
 
     def __init__(self, name: str, options: ExploreOptions, test_code: TestCode) -> None:
@@ -255,7 +258,7 @@ class Exploration:
         self._search = search
         for prefix in search:
             if limit := self._reached_limit():
-                self._count_untried(f"orders known so far, because of {limit}", 1 + len(search))
+                self._count_untried(f"orders found before reaching {limit}", 1 + len(search))
                 break
             scheduler = OrderScheduler(prefix, ids)
             recorder = self._new_recorder((), scheduler)
@@ -271,7 +274,7 @@ class Exploration:
             if not self.keeps_exchanges and not is_red:
                 recorder.run.calls.clear()
             if not scheduler.released and not self.results:
-                self.skip_reason = "no event loop calls the API in process"
+                self.skip_reason = "it makes no in-process calls from an event loop"
 
     # ------------------------------------------------------------ false successes
 
@@ -304,14 +307,14 @@ class Exploration:
     def _colour_of(self, verdict: Verdict) -> Colour:
         """Return the colour of a rerun's verdict.
 
-        For a command, problems are amber: it can't be traced, and may have handled the failure correctly.
+        For a command, problems are amber, because a command can't be traced and may have handled the failure correctly.
         """
         colour = COLOURS[verdict] if self.command is None or verdict is Verdict.OK else Colour.AMBER
         return apply_strictness(colour, self.options)
 
 
 def _is_shown(judged: JudgedRun) -> bool:
-    """Return whether a run's calls may be needed later: for a finding, or to compare with a lost-response run."""
+    """Return whether a run's calls may be needed later, for a finding or for comparison with a lost-response run."""
     if judged.judgement.colour in (Colour.RED, Colour.AMBER) or judged.judgement.lost_writes:
         return True
     return len(judged.run.schedule) == 1 and judged.run.schedule[0].fault.name in UNSENT_TWINS.values()

@@ -1,4 +1,4 @@
-"""Findings: what went wrong, whether the application could have known, and how to reproduce it."""
+"""Findings: what went wrong, whether the application could have known about it, and how to reproduce it."""
 
 import inspect
 import json
@@ -24,10 +24,10 @@ _FIXTURE = "fake_credits"
 
 _FAULT_TEXTS = {
     "refused": "{call} was refused with 503 before it took effect",
-    "lost_before": "the connection for {call} was reset before it took effect",
+    "lost_before": "the connection was reset before {call} took effect",
     "lost_after": "the response to {call} was lost after the write was committed",
     "unreadable": "the response to {call} was replaced by a proxy's page (502){committed}",
-    "silent": "{call} got no response, and did not take effect",
+    "silent": "{call} got no response and did not take effect",
     "silent_after": "{call} got no response, although its write was committed",
     "down": "from {call} on, every call was refused with 503",
     "stale": "{call} returned stale data, without the last write",
@@ -36,11 +36,11 @@ _FAULT_TEXTS = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The runs with the same verdict at the same call, shortest schedule first, and their description.
+    """The runs with the same verdict and the same first faulted call, shortest schedule first, and their description.
 
     ``replay`` is a command that repeats the first run. ``marker`` is a decorator that makes the test fail in the same
-    way, without exploration if possible; it is empty for a command. For an order, ``replay`` and ``marker`` are empty,
-    and ``gate_test`` is the source of a test that reproduces it.
+    way, without exploration if possible; it is empty for a command. For orders, which are grouped by verdict only,
+    ``replay`` and ``marker`` are empty, and ``gate_test`` is the source of a test that reproduces the first order.
     """
 
     verdict: Verdict
@@ -100,7 +100,7 @@ def _heading(judged: JudgedRun, where: str) -> str:
 
 
 def _describe_orders(exploration: Exploration, runs: list[JudgedRun]) -> Finding:
-    """Return a finding that describes the first of the ``runs``, which are orders with the same verdict."""
+    """Return a finding for runs in different orders that have the same verdict; its text describes the first."""
     first = runs[0]
     judgement, plan, code = first.judgement, first.gate_plan or GatePlan(()), exploration.code
     order = ", ".join(f"{number} {release.label}" for number, release in enumerate(plan.releases, start=1))
@@ -159,12 +159,12 @@ def _sentences(exploration: Exploration, judged: JudgedRun) -> Iterator[str]:
 
 def _other_sentences(run: Run, verdict: Verdict, calls: Sequence[ObservedCall], detail: str) -> Iterator[str]:
     if verdict is Verdict.HANG:
-        yield f"It seems to have no timeout: {detail}." if run.hang else f"The application has no timeout: {detail}."
+        yield f"The application {'seems to have' if run.hang else 'has'} no timeout: {detail}."
     elif verdict is Verdict.STORM:
         yield f"The application made {len(run.application_calls)} calls and was stopped."
     elif verdict is Verdict.RETRIED_REFUSAL:
         status = calls[0].entry.status if calls and calls[0].entry else 0
-        yield f"The application sent the same write again after {status}, which a retry can't fix."
+        yield f"The application sent the same write again after a {status}, which a retry can't fix."
     elif verdict is Verdict.SECRET:
         yield f"The error message ({detail}) contains the API key or a token."
     elif detail:
@@ -207,7 +207,7 @@ def _key_text(key: str) -> str:
 
 
 def _knowledge_sentences(exploration: Exploration, run: Run) -> Iterator[str]:
-    """If the application could not have known whether its write was committed, yield sentences that say so."""
+    """Yield an explanation if the application could not have known whether its write was committed."""
     call, fault = run.schedule[0]
     twin = UNSENT_TWINS.get(fault.name)
     if twin is None or len(run.schedule) > 1:

@@ -12,7 +12,7 @@ from fake_credits.text import redact
 
 
 class Colour(StrEnum):
-    """How a verdict affects the test: red fails it, amber fails it only with ``strict``, and grey proves nothing."""
+    """The colour of a verdict: red fails the test, amber fails it only with ``strict``, and grey is inconclusive."""
 
     RED = "red"
     AMBER = "amber"
@@ -104,7 +104,7 @@ class Judgement:
 
 
 def judge(run: Run, reference: Run, options: ExploreOptions) -> Judgement:
-    """Return the verdict on a run with faults, compared with the fault-free run."""
+    """Return the verdict on a run with faults, based on a comparison with the fault-free run."""
     found = next(_findings(run, reference), None) or _judge_result(run, reference)
     return _recolour(found, run, options)
 
@@ -122,7 +122,7 @@ def _recolour(judgement: Judgement, run: Run, options: ExploreOptions) -> Judgem
 
 
 def apply_strictness(colour: Colour, options: ExploreOptions) -> Colour:
-    """Return the colour of a verdict; with ``strict``, amber becomes red."""
+    """Return the colour, or red if it is amber and the ``strict`` option is set."""
     return Colour.RED if options.strict and colour is Colour.AMBER else colour
 
 
@@ -131,7 +131,7 @@ def _new(verdict: Verdict, calls: Sequence[ObservedCall] = (), detail: str = "")
 
 
 def _findings(run: Run, reference: Run) -> Iterator[Judgement]:
-    """Yield the problems of a run, worst first."""
+    """Yield a judgement for each problem found in a run, in order of precedence."""
     if run.ledger_error:
         yield _new(Verdict.LEDGER_BROKEN, detail=run.ledger_error)
     hangs = [run.hang] if run.hang else [problem for problem in run.problems if "would hang forever" in problem]
@@ -156,7 +156,7 @@ def _broken_invariants(run: Run) -> Iterator[Judgement]:
 
 
 def judge_order(run: Run) -> Judgement:
-    """Return the verdict on a fault-free run with its concurrent exchanges in another order."""
+    """Return the verdict on a fault-free run whose concurrent exchanges were made in another order."""
     if run.ledger_error:
         return _new(Verdict.LEDGER_BROKEN, detail=run.ledger_error)
     verdicts = {"passed": Verdict.OK, "failed": Verdict.RACE}
@@ -164,7 +164,7 @@ def judge_order(run: Run) -> Judgement:
 
 
 def _warnings(run: Run, reference: Run) -> Iterator[Judgement]:
-    """Yield the bugs that a run exposed without costing credits, unless the verdict on its result is already amber."""
+    """Yield a judgement for each bug that cost no credits, unless the verdict on the run's result is already amber."""
     result = _judge_result(run, reference)
     if result.colour is Colour.AMBER:
         return
@@ -217,10 +217,11 @@ def _repeated_writes(run: Run, reference: Run) -> Iterator[Judgement]:
 
 
 def _is_compensated(key: NetKey, run: Run, reference: Run) -> bool:
-    """Return whether writes of any amount that are not in the reference have corrected a user's account.
+    """Return whether extra writes, of any amount, have corrected a user's account.
 
-    An account is correct if its writes add up to zero or to their sum in the reference. It also counts as correct if
-    the writes of all users add up to their sum in the reference, because credits may have been moved between users.
+    Extra writes are those that are not in the reference run. An account is correct if its writes add up to zero or to
+    their sum in the reference run. It also counts as correct if the writes of all users together add up to their sum in
+    the reference run, because credits may have been moved between users.
     """
     expected_writes = {(call.net_key, call.delta) for call in reference.writes if call.is_committed}
     new_writes = [
@@ -256,7 +257,7 @@ def _misused_keys(run: Run, reference: Run) -> Iterator[Judgement]:
 
 
 def _keys_by_request(run: Run) -> dict[object, dict[str, ObservedCall]]:
-    """Return the idempotency keys sent with each write, each mapped to the first call that sent it."""
+    """Map each write request to its idempotency keys, and each key to the first call that sent it."""
     keys: dict[object, dict[str, ObservedCall]] = {}
     for call in run.writes:
         if call.entry is not None and call.entry.idempotency_key:
@@ -285,7 +286,7 @@ def _judge_result(run: Run, reference: Run) -> Judgement:
 
 
 def _unsettled(remaining: Sequence[ObservedCall], run: Run) -> Judgement | None:
-    """Return a verdict if writes were committed but their responses were lost, and the application never found out."""
+    """Return a judgement if a committed write's response was lost and the application never learned of the commit."""
     lost_writes = [call for call in remaining if call.is_suppressed]
     if unread := [call for call in lost_writes if not _later_reads(call, run)]:
         return _new(Verdict.UNSETTLED, unread)

@@ -15,7 +15,8 @@ from fake_credits.fake import FakeCredits
 class ExploredCredits(FakeCredits):
     """A sandbox for one run of an explored block; leaving its ``with`` block ends the run.
 
-    An exception in the block becomes the run's outcome, and is suppressed if the run has faults or a given order.
+    An exception in the block becomes the run's outcome. If the run has faults or a prescribed order, the exception is
+    suppressed, unless it is a KeyboardInterrupt.
     """
 
     recorder: Recorder
@@ -69,7 +70,7 @@ def _check_exploration(exploration: Exploration) -> None:
     """Raise AssertionError if an exploration has a red finding or could not run."""
     if exploration.error or exploration.skip_reason:
         raise AssertionError(
-            f"fake-credits: {exploration.error or f'it cannot be explored: {exploration.skip_reason}'}"
+            f"fake-credits: {exploration.error or f'the block cannot be explored: {exploration.skip_reason}'}"
         )
     if exploration.red:
         raise AssertionError(render_report(exploration))

@@ -1,4 +1,4 @@
-"""The options of an exploration, as set by a marker, a flag or a call."""
+"""The options of an exploration, and how they are parsed and checked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -90,12 +90,12 @@ class ExploreOptions:
 
 
 def parse_what(text: str) -> str | list[str]:
-    """Parse the value of a flag: a kind, a fault, or a comma-separated list of faults."""
+    """Parse the text of the ``what`` option: a kind, a fault or a comma-separated list of faults."""
     return [part.strip() for part in text.split(",")] if "," in text else text
 
 
 def parse_explore(value: object, defaults: ExploreOptions) -> ExploreOptions | None:
-    """Return the options for the marker's ``explore=``, or None for False, which turns exploration off.
+    """Return the options for a marker's ``explore`` argument, or None if it is False, which turns exploration off.
 
     Raises ValueError for anything other than True, False, a kind, a fault, a list of faults or a mapping of options.
     """

@@ -22,8 +22,8 @@ _NO_STEP = -1
 class HeldExchange:
     """An exchange that a task is making, held until it is released.
 
-    ``call`` is the sandbox's record of it, or None if it matched no operation. ``later_calls`` are the calls that
-    blocking clients make before the next exchange is released.
+    ``call`` is the sandbox's record of the exchange; it is None before the release, and if no operation matched.
+    ``later_calls`` are the calls that blocking clients make before the next exchange is released.
     """
 
     task: Task
@@ -35,7 +35,7 @@ class HeldExchange:
 
     @property
     def step(self) -> Step:
-        """Return the exchange as a step of the search, together with the calls of blocking clients that follow it."""
+        """Return the exchange, with the blocking clients' calls that follow it, as a single step of the search."""
         calls = [*([] if self.call is None else [self.call]), *self.later_calls]
         return Step(self.id, self.after, frozenset(access for call in calls for access in _accesses(call)))
 
@@ -51,7 +51,10 @@ def _accesses(call: ObservedCall) -> Iterator[Access]:
 
 @dataclass(frozen=True, slots=True)
 class GateRelease:
-    """The release of one call, selected by user or position, from a gate after ``arrived`` calls have arrived."""
+    """The release of one call from a gate, once ``arrived`` calls have arrived.
+
+    ``selector`` is the call's user or its position among the held calls.
+    """
 
     arrived: int
     selector: int | str
@@ -60,7 +63,10 @@ class GateRelease:
 
 @dataclass(frozen=True, slots=True)
 class GatePlan:
-    """How a gate that holds every call reproduces an order; ``on_trio`` says whether the order occurred under trio."""
+    """The releases with which a gate that holds every call reproduces an order.
+
+    ``on_trio`` says whether trio ran the test.
+    """
 
     releases: tuple[GateRelease, ...]
     on_trio: bool = False
@@ -69,8 +75,8 @@ class GatePlan:
 class OrderScheduler:
     """A scheduler that releases the exchanges in ``prefix`` in that order, and all later ones in order of arrival.
 
-    ``missing`` is the first exchange of the prefix that did not arrive in time, if any. From there on, the run deviates
-    from the plan.
+    ``missing`` is the id of the first exchange in the prefix that had not arrived when its turn came, or None. From
+    then on, the run deviates from the plan.
     """
 
     def __init__(self, prefix: Sequence[int], ids: StepIds) -> None:
@@ -80,7 +86,7 @@ class OrderScheduler:
         self._ids = ids
         self._wanted = list(reversed(prefix))
         self._held: list[HeldExchange] = []
-        self._current: HeldExchange | None = None  # released, but its call not yet recorded
+        self._current: HeldExchange | None = None  # the released exchange whose call is not yet recorded
         self._tasks: LoopTasks | None = None
         self._thread_id = 0
         self._task_numbers: dict[Task, int] = {}

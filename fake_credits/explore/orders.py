@@ -49,7 +49,10 @@ Occurrence = tuple[int, int]
 
 
 class StepIds:
-    """Gives tasks and exchanges the same numbers in every run; a task is identified by what created it."""
+    """A registry of task and exchange numbers that are the same in every run.
+
+    A task is identified by what created it.
+    """
 
     def __init__(self) -> None:
         self._tasks: dict[tuple[int, int], int] = {}
@@ -59,7 +62,7 @@ class StepIds:
         return f"<StepIds: {len(self._tasks)} tasks, {len(self._steps)} steps>"
 
     def task(self, cause: int, rank: int) -> int:
-        """Return the number of the ``rank``-th task that appeared after the step ``cause``."""
+        """Return the number of the task with the given ``rank`` among those that appeared after the step ``cause``."""
         return self._tasks.setdefault((cause, rank), len(self._tasks))
 
     def step(self, task: int, position: int) -> int:
@@ -71,7 +74,7 @@ class OrderSearch:
     """A search for all orders that make a difference.
 
     Each iteration yields the sequence of ids that the next run must start with; later exchanges may come in any order.
-    `add` each run before asking for the next sequence.
+    Pass each run to `add` before asking for the next sequence.
     """
 
     def __init__(self) -> None:
@@ -148,7 +151,7 @@ class _Run:
                     yield earlier, later
 
     def reverse(self, earlier: int, later: int) -> tuple[tuple[int, ...], frozenset[Occurrence]]:
-        """Return an order that ends with the later exchange, and omits the earlier one and all that depends on it."""
+        """Return an order that omits the earlier exchange and whatever depends on it, and ends with the later one."""
         positions = range(len(self._steps))
         kept = [position for position in positions if position != earlier and not self._causes[position] >> earlier & 1]
         _, last = self._trace(self._steps[later], kept)

@@ -1,8 +1,9 @@
-"""Whether a call is made by the test itself or by the application.
+"""Ownership of calls: whether a call is made by the test itself or by the application.
 
-A call is the test's own if the innermost frame outside the HTTP stack is the test function (including its lambdas and
-comprehensions), a fixture, a ``setUp`` method or a conftest. All other calls are the application's, including those
-from its threads and those that arrive over a socket, unless this package's clients mark them as the test's.
+A call is the test's own if the innermost frame outside the HTTP stack belongs to the test function (including its
+lambdas and comprehensions), a fixture, a setup or teardown method, or a ``conftest.py``. All other calls are the
+application's, including those from its threads and those that arrive over a socket, unless this package's clients mark
+them as the test's.
 """
 
 import asyncio
@@ -60,9 +61,9 @@ _INNER = re.compile(r"(\.<locals>\.<(lambda|genexpr|listcomp|dictcomp|setcomp)>)
 
 
 class TestCode:
-    """The code that belongs to tests: tests and fixtures in ``functions``, and modules whose names match ``modules``.
+    """The code that belongs to tests: ``functions``, and modules whose names match a pattern in ``modules``.
 
-    The owner of each code object is cached.
+    ``functions`` are the code objects of tests and fixtures. The owner of each code object is cached.
     """
 
     __test__ = False
@@ -77,7 +78,7 @@ class TestCode:
         return f"<TestCode: {sum(map(len, self._names_by_file.values()))} functions>"
 
     def add(self, functions: Iterable[CodeType]) -> None:
-        """Add functions whose calls are the test's own."""
+        """Add functions to the code that belongs to tests."""
         for code in functions:
             names = self._names_by_file[code.co_filename]
             if code.co_qualname not in names:
@@ -107,8 +108,7 @@ class TestCode:
         return "stack"
 
     def calls_now(self) -> FrameOwner:
-        """Return who is making the current call, or ``stack`` if only the HTTP stack is visible, as in a server's
-        thread."""
+        """Return the owner of the current call, or ``stack`` if only HTTP code is visible, as in a server thread."""
         return "test" if is_aside() else self.innermost_owner(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
 
     def _classify(self, code: CodeType, module: str) -> FrameOwner:

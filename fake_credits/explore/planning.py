@@ -22,8 +22,8 @@ class Plan:
     """The schedules that remain to be run, shorter ones first and, at the same length, more dangerous ones first.
 
     Three counts say how many were omitted: ``pruned_count`` because other occurrences of the same call are tried,
-    ``repeated_count`` because they would follow up on a reaction that was already explored, and ``real_time_count``
-    because they would take real time.
+    ``repeated_count`` because the application's reaction to the first fault was already explored, and
+    ``real_time_count`` because they would take real time.
     """
 
     def __init__(self, options: ExploreOptions, reference: Run, *, over_socket: bool = False) -> None:
@@ -113,8 +113,8 @@ def _second_faults(run: Run, reference: Run) -> Iterator[tuple[ObservedCall, Cal
 def triggered_calls(run: Run, reference: Run) -> list[ObservedCall]:
     """Return the calls that follow the last fault and are absent from the fault-free run.
 
-    The two runs are compared backwards from their ends. If the test failed, they aren't compared, because any later
-    read may have been triggered by the fault.
+    The reads of the two runs are compared backwards from the end. If the test failed, all later reads are returned,
+    because the fault may have triggered any of them.
     """
     faulted = run.faulted_calls
     expected_calls = reference.application_calls

@@ -42,18 +42,16 @@ class _RefuseAndClose(Effect):
     """A 503 response, after which the connection is closed."""
 
     async def apply(self, context: FaultContext) -> None:
-        """Refuse the call."""
         context.respond_with_error(Unavailable("too many calls"))
         context.set_delivery(_SendAndClose())
 
 
 class _SendAndClose:
-    """Delivers a whole response, and then closes the connection."""
+    """A delivery that sends the whole response and then closes the connection."""
 
     is_complete = True
 
     async def send(self, response: Response | None, connection: Connection) -> None:
-        """Send the response and close."""
         if response is not None:
             connection.send(response)
         connection.close()
@@ -65,10 +63,10 @@ _STORM = CallFault("storm", Rule(_RefuseAndClose(), name="storm"))
 class Recorder:
     """Records one run, and injects the faults of its schedule.
 
-    `attach` the recorder to the run's sandbox before the first call, and call `finish` before the sandbox is closed. If
-    the application makes more than ``max_calls`` calls, a `CallStorm` ends the run; where no exception can reach the
-    caller, the call is refused and `on_storm` is called instead. A ``scheduler`` determines the order of concurrent
-    calls.
+    Call `attach` with the run's sandbox before the first request, and `finish` before the sandbox is closed. If the
+    application makes more than ``max_calls`` calls, a `CallStorm` ends the run; where no exception can reach the
+    caller, the call is refused and `on_storm` is called instead. If ``scheduler`` is given, it determines the order of
+    concurrent calls.
     """
 
     def __init__(
@@ -107,7 +105,7 @@ class Recorder:
         return self._sandbox
 
     def attach(self, sandbox: Sandbox) -> None:
-        """Observe the run's sandbox."""
+        """Connect to the run's sandbox, to record its calls and inject faults."""
         self.run.has_sandbox, self.run.secrets = True, (sandbox.api_key,)
         self._sandbox = sandbox
         self._keys = KeyAssigner(sandbox.options.application_id, self._stable_ids)
@@ -223,7 +221,7 @@ class Recorder:
 
 
 def _keep(_active: ActiveRule, _reports_unused: bool) -> None:
-    """Do nothing, because the rules of a schedule end with its run."""
+    """Do nothing: the rules of a schedule stay active until its run ends."""
 
 
 def outcome_of(
@@ -231,7 +229,7 @@ def outcome_of(
 ) -> Outcome:
     """Return the outcome of a run that raised ``error``, or that passed if ``error`` is None.
 
-    ``assertions`` are the exceptions that failed assertions raise.
+    ``assertions`` are the types of exception that failed assertions raise.
     """
     if error is None:
         return Outcome()
@@ -241,13 +239,13 @@ def outcome_of(
 
 
 def _single_error(error: BaseException) -> BaseException:
-    """Return the exception in a group of one, as raised by trio and anyio; return any other error unchanged."""
+    """Return the only exception in a group, as raised by trio and anyio; return any other error unchanged."""
     exceptions: tuple[BaseException, ...] = getattr(error, "exceptions", ())
     return _single_error(exceptions[0]) if len(exceptions) == 1 else error
 
 
 def _raised_by_test(error: BaseException, test_code: TestCode) -> bool:
-    """Return whether the test itself raised an exception, that is, owns the innermost frame outside the HTTP stack."""
+    """Return whether the test itself raised an exception, judging by the innermost frame outside the HTTP stack."""
     owner, traceback = "stack", error.__traceback__
     while traceback is not None:
         frame_owner = test_code.owner_of(traceback.tb_frame)
@@ -260,7 +258,7 @@ def _raised_by_test(error: BaseException, test_code: TestCode) -> bool:
 def traced_test(
     test_code: TestCode, *, is_wanted: bool, running: FrameType | None = None
 ) -> Generator[Callable[[], RunTrace]]:
-    """Trace the test's code in the block if ``is_wanted``, and yield a function that returns the trace.
+    """Trace the test's code during the ``with`` block if ``is_wanted``, and yield a function that returns the trace.
 
     ``running`` is a frame of the test that is already executing.
     """
@@ -310,7 +308,7 @@ _EXITS = ("__exit__", "__aexit__")  # a test does not see what these return
 
 
 class _ResultRepr(Repr):
-    """A repr for comparing results across runs, which omits digits in strings because they may be times or ids."""
+    """A repr for comparing results across runs, which omits digits in strings because times and ids may differ."""
 
     def repr_str(self, x: str, level: int) -> str:
         return super().repr_str(re.sub(r"\d", "", x), level)
@@ -339,7 +337,7 @@ _MIN_RECORDED_S = 0.01
 
 
 class SleepLog:
-    """The longest real sleep on each line of the application's code, unless it is shorter than 10 ms."""
+    """A log of the longest real sleep on each line of the application's code, without sleeps shorter than 10 ms."""
 
     def __init__(self, test_code: TestCode) -> None:
         self._test_code = test_code
@@ -354,7 +352,7 @@ class SleepLog:
 
     @contextmanager
     def recording(self) -> Generator[None]:
-        """Record calls to `time.sleep` in the block."""
+        """Record the application's calls to `time.sleep` during the ``with`` block."""
         original = time.sleep
 
         def sleep(seconds: float) -> None:  # typeshed also allows `SupportsIndex`, which no application passes

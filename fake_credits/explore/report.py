@@ -32,7 +32,7 @@ _WIDTH = 110
 
 
 def summarize(exploration: Exploration) -> str:
-    """Return text with the numbers of schedules and orders that were run, in total and by verdict."""
+    """Return a one-line summary: the numbers of schedules and orders that were run, in total and by verdict."""
     parts = [summarize_runs(exploration.results)] if exploration.results or not exploration.orders else []
     if exploration.orders:
         diverged = exploration.diverged_count
@@ -41,7 +41,7 @@ def summarize(exploration: Exploration) -> str:
 
 
 def summarize_runs(results: Iterable[JudgedRun], noun: str = "schedule") -> str:
-    """Return text with the number of runs, in total and by verdict."""
+    """Return a one-line summary: the number of runs, in total and by verdict."""
     counts = count_verdicts(results)
     total, fine = counts.total(), counts.pop(_FINE_LABEL, 0)
     parts = [f"{fine} {_FINE_LABEL}"] if fine or not counts else []
@@ -50,7 +50,7 @@ def summarize_runs(results: Iterable[JudgedRun], noun: str = "schedule") -> str:
 
 
 def count_verdicts(results: Iterable[JudgedRun]) -> Counter[str]:
-    """Return the number of schedules by verdict; green ones and notes count as fine."""
+    """Return the number of runs with each verdict; green verdicts and notes count as ``fine``."""
     judgements = (judged.judgement for judged in results)
     return Counter(_FINE_LABEL if each.colour in _FINE else each.verdict.value for each in judgements)
 
@@ -62,7 +62,7 @@ def render_report(exploration: Exploration) -> str:
     for finding in find_findings(exploration):
         lines += [*_finding_lines(finding), ""]
     if exploration.diverged_count:
-        lines.append(f"Diverged: {pluralize(exploration.diverged_count, 'order')} (the test differs from run to run)")
+        lines.append(f"Diverged: {pluralize(exploration.diverged_count, 'order')} (the test varies from run to run)")
     lines += [f"Not tried: {count} ({reason})" for reason, count in exploration.untried.items()]
     lines += [f"Note: {note}" for note in exploration.notes]
     return "\n".join(lines).rstrip()
@@ -109,7 +109,7 @@ def _cell(cells: dict[tuple[CallKey | int, str], Judgement], key: CallKey, fault
 
 
 def _align(rows: Sequence[Sequence[str]], lasting: Sequence[int]) -> list[str]:
-    """Return the lines of a table with vertical lines after the first column and before the lasting faults."""
+    """Return the lines of an aligned table, with bars after the first column and before the columns in ``lasting``."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines: list[str] = []
     for row in rows:
@@ -201,7 +201,7 @@ def summary_lines(documents: Sequence[JsonObject]) -> Iterator[str]:
     if orders:
         yield _with_totals(pluralize(orders.total(), "order"), orders)
     if diverged := sum(document["diverged"] for document in explored):
-        yield f"{pluralize(diverged, 'order')} diverged: the tests differ from run to run"
+        yield f"{pluralize(diverged, 'order')} diverged: the tests vary from run to run"
     yield from _amber_findings(explored)
     yield from _not_explored(documents)
     for reason, count in untried.items():
@@ -273,7 +273,7 @@ code { font-size: .85em; background: #f4f4f4; padding: .1rem .3rem; word-break: 
 
 
 def render_html(document: Mapping[str, Any]) -> str:
-    """Return the HTML page for a report, given as JSON."""
+    """Return a JSON report as an HTML page."""
     parts = [part for exploration in document["explorations"] for part in _html_exploration(exploration)]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>fake-credits exploration</title>'
@@ -359,6 +359,6 @@ REPORT_FORMATS: Mapping[str, Callable[[JsonObject], str]] = {
     "junit": render_junit,
     "markdown": render_markdown,
 }
-"""The report formats, by name."""
+"""The functions that render a report, by the name of the format."""
 
 _FORMATS_BY_SUFFIX = {".html": "html", ".htm": "html", ".xml": "junit", ".md": "markdown"}

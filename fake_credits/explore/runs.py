@@ -20,9 +20,9 @@ NetKey = tuple[str, str, int]
 class ObservedCall:
     """A call to the sandbox.
 
-    ``fault`` is the injected fault, and ``has_own_rule`` says whether one of the test's own rules fired for it.
+    ``fault`` is the injected fault, and ``has_own_rule`` says whether one of the test's own rules fired for the call.
     ``number`` is the call's position among the application's calls, from 1, or 0 for a call made by the test itself.
-    ``at_ms`` is when it arrived.
+    ``at_ms`` is the time at which the call arrived.
     """
 
     ordinal: int
@@ -72,7 +72,7 @@ class ObservedCall:
 
     @property
     def net_key(self) -> NetKey:
-        """Return the key of this call's group of writes that can cancel each other out."""
+        """Return the key that this write shares with the writes that can cancel it out."""
         return self.key.application, self.key.user, abs(self.delta or 0)
 
     @property
@@ -118,7 +118,7 @@ class Run:
 
     ``not_met`` is the number of faults in the schedule that had no matching call. ``inspected_after`` is the number of
     calls before the test last inspected the ledger. ``violations`` are the user-defined invariants that were broken.
-    ``hang`` says why a command had to be stopped, unless it was for a call storm.
+    ``hang`` says why a command had to be stopped, unless a call storm was the reason.
     """
 
     schedule: Schedule
@@ -145,7 +145,7 @@ class Run:
         return [call for call in self.calls if call.number]
 
     def balance_of(self, call: ObservedCall) -> int:
-        """Return the final balance of a call's user, whose id may differ in this run."""
+        """Return the final balance of a call's user; the call may be from another run, where the user's id differs."""
         wanted = call.net_key[:2]
         accounts = {each.net_key[:2]: (each.application, each.user) for each in self.application_calls}
         return self.balances.get(accounts.get(wanted, wanted), 0)
@@ -188,8 +188,8 @@ def common_ids(runs: Sequence[Run]) -> frozenset[str]:
 class KeyAssigner:
     """Assigns keys to the calls of one run, in order of arrival.
 
-    Ids that are not in ``stable_ids`` are replaced by numbers in order of first appearance; if it is None, all ids are
-    kept.
+    Ids that are not in ``stable_ids`` are replaced by numbers in order of first appearance. If ``stable_ids`` is None,
+    all ids are kept.
     """
 
     def __init__(self, default_application: str, stable_ids: frozenset[str] | None) -> None:

@@ -25,7 +25,7 @@ _PLAIN_ID = re.compile(r"[^\s\"+:#@\\][^\s\"+:#\\]*")
 _TOKEN = re.compile(r"\s*(@?\"(?:[^\"\\]|\\.)*\"|[^\s\"+:]+)")
 _ANONYMOUS_ID = re.compile(r"id#([1-9]\d{0,8})")
 _OTHER_RULE_FIELDS = frozenset(field.name for field in fields(Rule)) - {"client", "effect", "phase", "script"}
-_EXAMPLE = "such as '2:lost_after' or 'createTransaction ada -10 #2:refused'"
+_EXAMPLE = "a schedule looks like '2:lost_after' or 'createTransaction ada -10 #2:refused'"
 
 
 class ScheduleError(ValueError):
@@ -33,7 +33,7 @@ class ScheduleError(ValueError):
 
 
 class CallKey(NamedTuple):
-    """Identifies a call without its position, which depends on other calls.
+    """A key that identifies a call without its position, because the position depends on other calls.
 
     ``occurrence`` counts otherwise identical calls, from 1. ``application`` is empty for the default application. In a
     schedule written by a user, empty fields and None match anything.
@@ -47,7 +47,7 @@ class CallKey(NamedTuple):
     occurrence: int = 1
 
     def matches(self, other: "CallKey") -> bool:
-        """Return whether this key matches another one; its empty fields match anything."""
+        """Return whether this key, whose empty fields match anything, matches another one."""
         return all(wanted in ("", None, actual) for wanted, actual in zip(self, other, strict=True))
 
     @property
@@ -70,7 +70,7 @@ def _join(*parts: str) -> str:
 
 
 def anonymous_id(number: int) -> str:
-    """Return the placeholder for an id that differs from run to run, numbered by first appearance."""
+    """Return the numbered placeholder for an id that differs from run to run."""
     return f"{_ANONYMOUS}{number}"
 
 
@@ -113,7 +113,7 @@ FAULTS: Mapping[str, CallFault] = {
 """All named faults; ``stale`` is injected only on request."""
 
 UNSENT_TWINS = {"lost_after": "lost_before", "silent_after": "silent"}
-"""Maps each fault after the commit to the fault before the commit that looks the same to the application."""
+"""Maps faults after the commit to the faults before it that look the same to the application."""
 
 
 def sort_faults(names: Iterable[str]) -> list[str]:
@@ -158,7 +158,7 @@ def parse_fault(source: object) -> CallFault:
         rule = rule_from(source)
     except FaultError as error:
         raise ScheduleError(f"invalid fault {source!r:.200}: {error}") from None
-    members = {name: value for name, value in rule_to_json(rule).items() if name != "client"}  # the effect implies it
+    members = {name: value for name, value in rule_to_json(rule).items() if name != "client"}  # implied by the effect
     if extra := sorted(members.keys() & _OTHER_RULE_FIELDS):
         raise ScheduleError(
             f"invalid fault {source!r:.200}: {extra[0]} is not allowed, because the schedule names the call"

@@ -51,7 +51,7 @@ class Firing:
         )
 
     def undo(self) -> None:
-        """Undo this firing, because its effect had nothing to change."""
+        """Undo this firing after its effect turned out to have nothing to change."""
         _, application, user = self._call_key
         self.active_rule.undo_firing(application, user)
 
@@ -186,7 +186,7 @@ class ActiveRule:
         return True, effect
 
     def record_pass(self, call: IncomingCall) -> None:
-        """Record a matching call for which the rule did not fire, if the effect counts passes."""
+        """Record a matching call for which the rule did not fire, if the effect counts such calls."""
         effect = self.rule.effect
         if effect is not None and effect.counts_passes:
             effect.record_pass(self._pass_times_of(self._counter_key(call.application, call.user)), call.now_ms)

@@ -45,7 +45,7 @@ _CATALOGUE_ARGUMENTS: Mapping[str, Sequence[tuple[Any, ...]]] = {
     "hold_at_gate": [],  # held calls need a test that releases them
     "unauthorized": [("revoked",), ("rotated",)],
 }
-"""The arguments for each of an effect's entries in the catalogue; any other effect has one entry, without arguments."""
+"""The arguments of each catalogue entry, by effect; an effect that isn't listed has one entry, without arguments."""
 
 
 def catalogue(operation: OperationSelector) -> list[Rule]:
@@ -99,7 +99,7 @@ def rule_to_json(rule: Rule) -> dict[str, Any]:
 
 def _to_json(value: object) -> object:
     if isinstance(value, tuple):
-        # An open end is left out, because TOML has no null.
+        # The open end of a period is left out, because TOML has no null.
         return [_to_json(item) for item in cast("tuple[object, ...]", value) if item is not None]
     if isinstance(value, Mapping):
         return dict(cast("Mapping[str, object]", value))
@@ -149,7 +149,7 @@ def rule_from(source: object, **rule_fields: Any) -> Rule:
 def _pop_effect(members: dict[str, Any]) -> Effect | None:
     """Remove the effect and its attributes from a JSON object; return the effect, or None if a script replaces it."""
     if "where" in members:
-        raise FaultError("'where' is a function, so JSON and TOML can't have it: declare the rule in Python")
+        raise FaultError("'where' is a function, so JSON and TOML can't express it: declare the rule in Python")
     _check_not_empty(members)
     name = members.pop("effect", None)
     if name is None:

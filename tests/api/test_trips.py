@@ -22,7 +22,7 @@ PACKAGE = Path(fake_credits.__file__).parent
 MAX_PLAIN_MODULES = 14
 MAX_FAULT_MODULES = 6
 MAX_HANDLE_LINES = 40
-STEPS = {"size of the body": "body, bounded", "content of the body": "body decoded"}
+STEPS = {"size of the body": "body (size-limited)", "content of the body": "body decoding"}
 """The steps that the docs call by another name than the pipeline does."""
 
 

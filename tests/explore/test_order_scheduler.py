@@ -301,7 +301,7 @@ def test_test_without_an_event_loop_has_no_orders(explore: Explore) -> None:
     def test(credits: FakeCredits) -> None:
         charge_blocking(credits.server_client)
 
-    assert explore(test, ORDERS).skip_reason == "no event loop calls the API in process"
+    assert explore(test, ORDERS).skip_reason == "it makes no in-process calls from an event loop"
 
 
 def test_budget_limits_orders(explore: Explore) -> None:
@@ -310,7 +310,7 @@ def test_budget_limits_orders(explore: Explore) -> None:
 
     exploration = explore(test, {**ORDERS, "budget": 5})
     assert count_orders(exploration) == 5
-    assert exploration.untried == {"orders known so far, because of the budget of 5 schedules": 7}
+    assert exploration.untried == {"orders found before reaching the budget of 5 schedules": 7}
     assert exploration.describe_progress(2) == "5 of 5 runs, 0 s left"
 
 

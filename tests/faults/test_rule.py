@@ -497,7 +497,7 @@ def test_where_function_serializes_by_name_and_is_rejected_from_json() -> None:
 
     data = rule_to_json(Rule(effect=Reset(), where=from_ada))
     assert data["where"].endswith("from_ada")
-    with pytest.raises(FaultError, match="'where' is a function, so JSON and TOML can't have it"):
+    with pytest.raises(FaultError, match="'where' is a function, so JSON and TOML can't express it"):
         rule_from(data)
 
 
