@@ -14,7 +14,7 @@ from fake_credits.text import short_repr
 
 
 class TransactionFields(TypedDict, total=False):
-    """The fields of a transaction to add; by default, ``reason`` follows from the sign and ``created_at`` is now."""
+    """The fields of a transaction to add. ``reason`` defaults to match the sign of ``delta``, ``created_at`` to now."""
 
     delta: Required[int]
     reason: Reason | str

@@ -56,7 +56,8 @@ class Request(msgspec.Struct, eq=False):
     """An HTTP request.
 
     ``target`` is the path with its query, as on the request line. ``body`` is None until it has arrived. The client
-    waits ``timeout_s`` seconds for the next byte, or forever if that is None. ``operation`` is only used in messages.
+    waits up to ``timeout_s`` seconds for the next byte, or indefinitely if ``timeout_s`` is None. ``operation`` is only
+    used in messages.
     """
 
     method: str
@@ -88,7 +89,7 @@ class Response(msgspec.Struct):
         return next((value.decode("latin-1") for key, value in self.headers if key == name), "")
 
     def full_headers(self, date: bytes | None) -> Headers:
-        """Return all headers in sending order; ``date``, if given, is added unless there is already a Date header."""
+        """Return all headers in the order they are sent, with ``date`` if it is given and no Date header is set."""
         headers = [(b"x-request-id", self.request_id.encode("latin-1")), (b"cache-control", b"no-store"), *self.headers]
         if date is not None and not self._has_date():
             headers.insert(0, (b"date", date))
@@ -115,7 +116,7 @@ class Response(msgspec.Struct):
 
 @lru_cache(maxsize=64)
 def http_date(second: int) -> bytes:
-    """Return a time in seconds since 1970 in the format of the Date header (RFC 9110, section 5.6.7)."""
+    """Format a time, in seconds since 1970, for the Date header (RFC 9110, section 5.6.7)."""
     from email.utils import formatdate  # takes 8 ms to import, and clients don't need it
 
     return formatdate(second, usegmt=True).encode("ascii")
@@ -149,7 +150,7 @@ class Connection(Protocol):
         ...
 
     def call_later(self, ms: float, callback: Callable[[], object]) -> None:
-        """Call a function after ``ms`` milliseconds; a connection may leave this to the next request instead."""
+        """Call a function after ``ms`` milliseconds, or do nothing if the next request will have the same effect."""
         ...
 
 
@@ -178,7 +179,7 @@ class Transport(Protocol):
     """A blocking transport for requests."""
 
     def send(self, request: Request) -> Response:
-        """Return the response; raise a `TransportFailure` if none arrives."""
+        """Send a request and return the response; raise a `TransportFailure` if no complete response arrives."""
         ...
 
     def close(self) -> None:
@@ -190,7 +191,7 @@ class AsyncTransport(Protocol):
     """An asynchronous transport for requests."""
 
     async def send(self, request: Request) -> Response:
-        """Return the response; raise a `TransportFailure` if none arrives."""
+        """Send a request and return the response; raise a `TransportFailure` if no complete response arrives."""
         ...
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""A log of requests to an intercepted host that are not under any intercepted base URL."""
+"""A log of requests that were sent to an intercepted host but match none of the intercepted base URLs."""
 
 from collections import deque
 
@@ -44,7 +44,7 @@ class InterceptionLog:
         self._missed.clear()
 
     def missed(self, after: int = 0) -> list[MissedRequest]:
-        """Return the missed requests, oldest first, without the first ``after`` of them."""
+        """Return the missed requests, oldest first, skipping the first ``after`` ever logged."""
         count = min(len(self._missed), self.total - after)
         return list(self._missed)[-count:] if count else []
 

@@ -1,4 +1,4 @@
-"""Declarations that a test makes for exploration: invariants, and which calls are the test's own."""
+"""Declarations that a test makes for exploration: invariants, and calls that belong to the test itself."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ _is_aside: ContextVar[bool] = ContextVar("fake_credits_is_aside", default=False)
 
 
 def is_aside() -> bool:
-    """Return whether this code is running in an `Invariants.aside` block, so that its calls are the test's own."""
+    """Return whether an `Invariants.aside` block is active, so that calls count as made by the test itself."""
     return _is_aside.get()
 
 
@@ -29,7 +29,7 @@ class Invariants:
 
     @contextmanager
     def aside(self) -> Generator[None]:
-        """Mark the calls in a `with` block as the test's own.
+        """Mark the calls in a `with` block as made by the test itself, not by the application.
 
         Exploration neither injects faults into them nor judges them.
         """
@@ -40,7 +40,7 @@ class Invariants:
             _is_aside.reset(token)
 
     def always(self, check: Callable[[], object]) -> None:
-        """Call a function after each commit; the test fails if it returns False or raises AssertionError.
+        """Call a function after each commit; fail the test if the function returns False or raises AssertionError.
 
         The function runs in the thread of the call that committed, and must not call the API.
         """
@@ -53,7 +53,7 @@ class Invariants:
         self.sandbox.journal.watch(on_entry)
 
     def eventually(self, check: Callable[[], object]) -> None:
-        """Call a function at the end of the test, after all scheduled writes; it can fail the test, as in `always`."""
+        """Call a function at the end of the test, after all scheduled writes, and fail the test as `always` does."""
         self.sandbox.fork_guard.check()
 
         def check_finally() -> None:

@@ -34,7 +34,7 @@ _CANONICAL_FIELDS = ("phase", "rule", "status", "code", "delta", "reason", "comm
 
 
 class JournalEntry(RecordedExchange, frozen=True, gc=False):
-    """An exchange as recorded in the journal. Fields that it did not get far enough to set are empty or None.
+    """An exchange as recorded in the journal. Fields for stages that the exchange did not reach keep their defaults.
 
     ``committed`` means that the ledger changed. ``delivered`` means that the client was still connected just before the
     first byte of the response was sent; later disconnects are not detected. ``delta`` and ``reason`` come from the
@@ -120,7 +120,7 @@ class Journal:
         self._notify(self.on_write, entry)
 
     def replace(self, entry: JournalEntry) -> None:
-        """Replace the entry with the same request id, because its exchange took effect after being journalled.
+        """Replace the entry that has the same request id; used when an exchange takes effect after it was recorded.
 
         An entry that has been dropped or cleared is not restored. Calls ``on_replace`` and the watchers either way.
         """
@@ -172,7 +172,7 @@ class Journal:
         )
 
     def watch(self, watcher: Callable[[JournalEntry], object]) -> None:
-        """Call a function with each new or replaced entry, in the thread that writes it, until `unwatch`."""
+        """Call a function with each new or replacement entry, in the thread that writes it, until `unwatch`."""
         with self._lock:
             self._watchers = (*self._watchers, watcher)
 
@@ -205,8 +205,9 @@ _MAX_HEADER_NAMES = 32
 class JournalHeaders:
     """The names of the request headers that a journal keeps.
 
-    Raises TypeError if ``names`` is a string. Raises ValueError for more than 32 names, an invalid name (RFC 9110,
-    section 5.6.2, at most 64 characters), or a header that carries credentials in HTTP or under the contract.
+    Raises TypeError if ``names`` is a string. Raises ValueError if there are more than 32 names, including those always
+    kept, or if a name is invalid (RFC 9110, section 5.6.2), is longer than 64 characters, or belongs to a header that
+    carries credentials, such as ``Authorization`` or the contract's API key header.
     """
 
     def __init__(self, names: Sequence[str], contract: Contract) -> None:

@@ -9,7 +9,7 @@ import random
 
 
 def keyed_random(seed: int, *key: str | int) -> float:
-    """Return the number in [0, 1) for a seed and a key, the same on every platform and Python version."""
+    """Return a pseudorandom number in [0, 1) for a seed and a key, the same on every platform and Python version."""
     digest = hashlib.blake2b(_encode_key(seed, *key), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53  # 53 bits, because dividing 64 bits by 2**64 can round to 1.0
 
@@ -17,7 +17,7 @@ def keyed_random(seed: int, *key: str | int) -> float:
 def keyed_generator(seed: int, *key: str | int) -> random.Random:
     """Return a random number generator for a seed and a key, the same on every platform and Python version.
 
-    Use only ``random()`` and ``getrandbits()``: the results of the other methods have changed between versions.
+    Use only ``random()`` and ``getrandbits()``: the results of other methods can change between Python versions.
     """
     digest = hashlib.blake2b(_encode_key(seed, *key), digest_size=16).digest()
     return random.Random(int.from_bytes(digest, "big"))  # noqa: S311 - not used for secrets
@@ -38,5 +38,5 @@ def random_bytes(count: int) -> bytes:
 
 
 def random_name(prefix: str, byte_count: int = 16) -> str:
-    """Return ``prefix`` followed by ``byte_count`` unpredictable bytes in hexadecimal, for example as an API key."""
+    """Return ``prefix`` followed by ``byte_count`` unpredictable bytes in hexadecimal, for example for an API key."""
     return prefix + os.urandom(byte_count).hex()

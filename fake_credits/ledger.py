@@ -43,7 +43,7 @@ class LedgerEntry(NamedTuple):
 
 
 class TransactionColumns(NamedTuple):
-    """Transactions, oldest first: ``reasons`` are `REASON_CODES`, ``times`` are milliseconds since 1970."""
+    """Columns of transactions, oldest first; ``reasons`` are `REASON_CODES`, ``times`` are milliseconds since 1970."""
 
     deltas: "array[int]"
     reasons: "array[int]"
@@ -55,14 +55,14 @@ class TransactionColumns(NamedTuple):
 
 
 class PageRange(NamedTuple):
-    """The list positions of a page's items, in page order; ``next`` is where the next page starts, if any."""
+    """The list positions of a page's items, in page order; ``next`` is where the next page starts, or None."""
 
     positions: range
     next: int | None
 
 
 class LedgerInconsistency(AssertionError):
-    """An inconsistency in the ledger, which is a bug in the fake."""
+    """An inconsistency in the ledger; this always indicates a bug in the fake."""
 
 
 class Account:
@@ -108,7 +108,7 @@ class Account:
         return map(self.__getitem__, range(len(self)))
 
     def copy_on_write(self) -> "Account":
-        """Return a copy that shares the history until either account is written to; must not run during a write."""
+        """Return a copy that shares the history until either account is written to; don't call this during a write."""
         copy: Account = object.__new__(Account)
         copy.application_id, copy.user_id = self.application_id, self.user_id
         copy.created_at_ms, copy.balance = self.created_at_ms, self.balance
@@ -131,7 +131,7 @@ class Account:
 
     def append_columns(self, columns: TransactionColumns, balances: "array[int]") -> None:
         """Append transactions that the ledger has checked, with the balance after each; called only by the ledger."""
-        # Concatenation, unlike extend(), allocates no spare capacity, and copies the arrays passed in.
+        # Unlike extend(), concatenation allocates no spare capacity, and leaves arrays shared with a copy unchanged.
         self._deltas = self._deltas + columns.deltas
         self._reasons = self._reasons + columns.reasons
         self._times = self._times + columns.times
@@ -170,8 +170,8 @@ class Ledger:
     def create_user(self, application_id: str, user_id: str, at_ms: int) -> tuple[Account, bool]:
         """Create a user if needed; return the user's account, and whether it is new.
 
-        An existing account is not changed. Raises ApplicationNotFound if the contract lists its applications and this
-        is not one of them.
+        An existing account is not changed. Raises ApplicationNotFound if the contract lists the known applications and
+        ``application_id`` is not one of them.
         """
         self._check_application(application_id)
         application = self._applications.get(application_id)
@@ -227,8 +227,10 @@ class Ledger:
             application.add(account)
 
     def check_amount(self, delta: int, reason: Reason) -> None:
-        """Raise ValidationError if an amount breaks a rule that does not depend on the account (contract rows 7 and
-        8)."""
+        """Raise ValidationError if an amount breaks a rule that does not depend on the account.
+
+        See docs/reference/contract.md, rows 7 and 8.
+        """
         if delta == 0:
             raise self._delta_error("must not be 0")
         if not -MAX_AMOUNT <= delta <= MAX_AMOUNT:
@@ -271,7 +273,7 @@ class Ledger:
     def extend(self, account: Account, columns: TransactionColumns) -> None:
         """Append all transactions, or none if `append` would reject one.
 
-        This is ten times as fast as calling `append` for each. Raises the same errors.
+        This is ten times as fast as calling `append` for each transaction, and raises the same errors.
         """
         try:
             balances = array("q", list(accumulate(columns.deltas, initial=account.balance))[1:])
@@ -298,7 +300,7 @@ class Ledger:
         return (floor is None or min(balances) >= floor) and (ceiling is None or max(balances) <= ceiling)
 
     def history_lengths(self) -> dict[tuple[str, str], int]:
-        """Return the number of transactions of each user, by application id and user id."""
+        """Return the number of transactions of each user, keyed by application id and user id."""
         return {
             (account.application_id, account.user_id): len(account)
             for application in self._applications.values()
@@ -306,14 +308,14 @@ class Ledger:
         }
 
     def page_of_transactions(self, size: int, start: int | None, limit: int) -> PageRange:
-        """Return the positions of one page of a history of ``size`` transactions, in the contract's order.
+        """Return the positions of one page in a history of ``size`` transactions, in the contract's order.
 
-        ``start`` is the ``next`` of an earlier page.
+        ``start`` is the ``next`` of an earlier page, or None for the first page.
         """
         return _page_range(size, start, limit, newest_first=self.contract.transactions_order == "newest_first")
 
     def page_of_users(self, application_id: str, start: int | None, limit: int) -> tuple[Sequence[Account], PageRange]:
-        """Return the application's users, oldest first, and the positions of one page in the contract's order."""
+        """Return an application's users, oldest first, and the positions of one page in the contract's order."""
         self._check_application(application_id)
         application = self._applications.get(application_id)
         accounts: Sequence[Account] = () if application is None else application.ordered_accounts
@@ -322,7 +324,10 @@ class Ledger:
         )
 
     def verify_balances(self) -> None:
-        """Raise LedgerInconsistency if a balance differs from the sum of the deltas so far, or fell below the floor."""
+        """Raise LedgerInconsistency if a balance is wrong.
+
+        Each balance must be the sum of the deltas so far, and no debit may have taken it below the floor.
+        """
         for application in self._applications.values():
             for account in application.ordered_accounts:
                 _verify_account(account, self.contract.floor)
@@ -341,7 +346,10 @@ class Ledger:
 
 
 def _page_range(size: int, start: int | None, limit: int, *, newest_first: bool) -> PageRange:
-    """Return one page of a list. Lists only grow, so no entry is skipped or repeated, unless a test deletes a user."""
+    """Return the positions of one page of a list.
+
+    Paging never skips or repeats an entry unless a test deletes a user, because lists otherwise only grow.
+    """
     if newest_first:
         first = size - 1 if start is None else min(start, size - 1)
         last = max(first - limit, -1)

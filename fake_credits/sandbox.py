@@ -51,8 +51,8 @@ _MAX_KEPT_PROBLEMS = 100
 class Sandbox:
     """One isolated Credits API: ledger, clock, journal, credentials and seed, behind one lock.
 
-    Its methods acquire the lock; code that calls the ledger must hold it. A server's sandboxes share their ``keys``.
-    Raises ValueError for an out-of-bounds balance, a key file without keys, or a world that breaks the contract.
+    Its methods acquire the lock; code that calls the ledger directly must hold it. A server's sandboxes share their
+    ``keys``. Raises ValueError for an out-of-bounds balance, a key file without keys, or an invalid world.
     """
 
     _cursor_key: bytes | None
@@ -106,7 +106,7 @@ class Sandbox:
         return self._cursor_key
 
     def check_open(self) -> None:
-        """Raise RuntimeError in a forked child or if the sandbox is closed, because changes would have no effect."""
+        """Raise RuntimeError if the sandbox is closed or this is a forked child: changes would have no effect."""
         self.fork_guard.check()
         if self.is_closed:
             raise RuntimeError(f"sandbox {self.name} is closed (its test is over)")
@@ -114,8 +114,8 @@ class Sandbox:
     def reset(self) -> list[SandboxProblem]:
         """Restore the initial users, balances, clock and rules, and empty the journal, but keep the keys.
 
-        Held calls and late writes finish first, against the old state. Returns the problems found so far, and keeps the
-        last 100 of them in ``problems_at_reset``. Raises RuntimeError if the sandbox is closed.
+        Held calls and late writes finish first, against the old state. Returns the problems found so far, and adds them
+        to ``problems_at_reset``, which keeps the last 100. Raises RuntimeError if the sandbox is closed.
         """
         self.check_open()
         self.close_gates()
@@ -134,7 +134,7 @@ class Sandbox:
             gate.close()
 
     def close(self) -> list[Timer]:
-        """Open every gate, end endless waits, reject further calls, and return the timers that were still pending."""
+        """Close every gate, cancel endless waits, reject further calls, and return the timers still pending."""
         self.close_gates()
         with self.lock:
             self.is_closed = True
@@ -142,12 +142,12 @@ class Sandbox:
             return self.clock.close()
 
     def cancel_waits(self) -> None:
-        """End all waits that would otherwise hang."""
+        """Cancel all waits that could otherwise last forever."""
         for callback in list(self.close_callbacks):
             callback()
 
     def hold(self, rule: Rule) -> Gate:
-        """Add a rule with a gate, and return the gate; raise FaultError for an invalid rule."""
+        """Add a rule that holds calls at a gate, and return the gate; raise FaultError for an invalid rule."""
         self.check_open()
         with self.lock:
             active = self.add_fault(rule)
@@ -172,7 +172,7 @@ class Sandbox:
             return active
 
     def refuse_connection_faults(self) -> None:
-        """From now on, reject faults that ASGI can't produce; raise FaultError if there already is one."""
+        """From now on, reject faults that ASGI can't produce; raise FaultError if the sandbox already has one."""
         with self.lock:
             for rule in (*self.initial_rules, *(active.rule for active in self.faults)):
                 check_without_connection(rule)
@@ -218,7 +218,7 @@ class Sandbox:
     def load_world(self, world: LoadableWorld) -> tuple[str, ...]:
         """Add a world's users to the default application, and return their ids.
 
-        Raises ValueError, without adding any, if a user already exists or breaks a rule of the contract.
+        Raises ValueError, without adding any user, if one already exists or breaks a rule of the contract.
         """
         self.check_open()
         with self.lock:
@@ -313,7 +313,7 @@ class Sandbox:
         return hmac.compare_digest(value.encode(errors="surrogatepass"), self._raw_api_key)
 
     def _other_kind_hint(self, problem: str, header: CredentialHeader) -> str:
-        """Return a hint for an API key sent as a token, or vice versa, if the contract treats these differently."""
+        """Return a hint for an API key sent as a token or vice versa; empty if both use the same header and scheme."""
         is_same = self.contract.api_key == self.contract.user_token
         return "" if is_same else f": {problem}, so send it as {header_example(header)}"
 
@@ -333,7 +333,7 @@ class Sandbox:
         return verified
 
     def token(self, user_id: str, options: MintOptions | None = None) -> str:
-        """Mint a token for a user, valid or invalid; raise ValueError or TypeError for invalid options."""
+        """Mint a valid or deliberately invalid token for a user; raise ValueError or TypeError for invalid options."""
         self.fork_guard.check()  # the server would not know a key created in a forked child
         options = options or MintOptions()
         check_id("user", user_id, self.contract)
@@ -368,7 +368,7 @@ class Sandbox:
             del self.bugs[:-_MAX_KEPT_PROBLEMS]
 
     def add_problem(self, text: str, kind: ProblemKind = "calls") -> None:
-        """Record a problem, which fails the test even if the test swallowed the error; the last 100 are kept."""
+        """Record a problem that fails the test even if the test swallows the error; the last 100 are kept."""
         with self.lock:
             if all(problem.text != text for problem in self.problems):
                 self.problems.append(SandboxProblem(kind, text))
@@ -395,6 +395,6 @@ class Sandbox:
 def _parse_rules(options: SandboxOptions) -> tuple[Rule, ...]:
     if options.faults == () and options.latency is None:
         return ()
-    from fake_credits.faults.scenarios import latency_rules, parse_rules  # few sandboxes start with rules
+    from fake_credits.faults.scenarios import latency_rules, parse_rules  # deferred: few sandboxes start with rules
 
     return (*parse_rules(options.faults), *latency_rules(options.latency))

@@ -25,9 +25,9 @@ class SandboxHooks:
     """The hooks that exploration sets in one sandbox; by default, they do nothing.
 
     ``explored`` is the schedule of the current run. ``final_checks`` are called once, before the sandbox's problems are
-    reported. ``on_inspection`` is called when Python code reads the ledger or the journal. ``wrap_live_transports``
-    wraps the transports of live clients. ``hold_exchange`` is awaited before each in-process exchange made from an
-    event loop.
+    reported. ``on_inspection`` is called when the ledger or the journal is read without an API call.
+    ``wrap_live_transports`` wraps the transports of live clients. ``hold_exchange`` is awaited before each in-process
+    exchange made from an event loop.
     """
 
     def __init__(self, run_due: Callable[[], object]) -> None:
@@ -42,7 +42,7 @@ class SandboxHooks:
         return f"<SandboxHooks: {len(self.final_checks)} final checks>"
 
     def prepare_read(self) -> None:
-        """Run due timers before Python code reads the sandbox's state, and call ``on_inspection``."""
+        """Run due timers and call ``on_inspection``, before the sandbox's state is read without an API call."""
         self._run_due()
         if self.on_inspection is not None:
             self.on_inspection()

@@ -1,4 +1,4 @@
-"""A sandbox's initial options, and the validation of ids, balances, API keys and tokens."""
+"""A sandbox's options, and the validation of ids, balances, token lifetimes and claims."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from fake_credits.ledger import Ledger
 from fake_credits.text import mask_url
 
 API_KEY_PREFIX = "fake_credits_key_"
-"""The prefix of generated API keys, which shows people and secret scanners that they are not real."""
+"""The prefix of generated API keys, which tells people and secret scanners that the keys are not real."""
 
 
 class LoadableWorld(Protocol):
@@ -26,7 +26,7 @@ class LoadableWorld(Protocol):
     def load_into(self, ledger: Ledger, application_id: str, now_ms: int) -> tuple[str, ...]:
         """Add the users to a ledger, with histories that end before ``now_ms``, and return their ids.
 
-        Raises ValueError, without adding any, if the ledger's contract does not allow one of them.
+        Raises ValueError, without adding any user, if one already exists or breaks a rule of the ledger's contract.
         """
         ...
 
@@ -91,9 +91,10 @@ class OptionRule(NamedTuple):
 def parse_options(
     options: Mapping[str, object], rules: Mapping[str, OptionRule], where: str, hints: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Return normalized options; raise OptionError for an invalid one, with a message that starts with ``where``.
+    """Return normalized options; raise OptionError for an unknown or invalid one.
 
-    ``hints`` maps options that are only valid elsewhere to advice on what to use instead.
+    The error message starts with ``where``. ``hints`` maps options that are only valid elsewhere to advice on what to
+    use instead.
     """
     parsed: dict[str, Any] = {}
     for name, value in options.items():
@@ -221,18 +222,18 @@ _ID_RULE = OptionRule("a string other than '', '.' and '..', without control cha
 class SandboxOptions:
     """The initial state of a sandbox, which ``reset`` restores.
 
-    ``world`` is loaded first. ``balance`` makes one grant to ``user_id``, and ``users`` makes one to each user; a user
-    with a balance of 0 gets none. If ``users`` also includes ``user_id``, the two balances must be equal; otherwise,
-    ValueError is raised. ``clock`` is ``"real"``, ``"frozen"`` (at the current time) or the aware datetime at which it
-    is frozen. If ``api_key`` is empty, a new key is generated. ``auth_provider`` is the provider whose tokens are
-    imitated. ``issuer`` is the ``iss`` of tokens, by default the provider's; ``"server"`` is the live server's URL.
-    ``trust`` maps URLs of foreign issuers to files with their keys (JWKS or PEM), in addition to the contract's
-    issuers. ``keep_headers`` are request headers to journal in addition to ``idempotency-key`` and ``traceparent``;
-    headers that carry credentials are rejected.
+    ``world`` is loaded first. Then one transaction brings ``user_id`` to ``balance``, and one brings each user in
+    ``users`` to the balance given there; no transaction is added for a balance that is already right. If ``users`` also
+    includes ``user_id``, the two balances must be equal; otherwise, ValueError is raised. ``clock`` is ``"real"``,
+    ``"frozen"`` (at the current time) or the aware datetime at which it is frozen. If ``api_key`` is empty, a new key
+    is generated. ``auth_provider`` is the provider whose tokens are imitated. ``issuer`` is the ``iss`` of tokens, by
+    default the provider's; ``"server"`` means the live server's URL. ``trust`` maps URLs of foreign issuers to files
+    with their keys (JWKS or PEM), in addition to the contract's issuers. ``keep_headers`` are request headers to
+    journal in addition to ``idempotency-key`` and ``traceparent``; headers that carry credentials are rejected.
 
     ``faults`` are the initial rules, and ``latency`` is the default delay (see the docs, "Faults"). In process,
     ``delays`` are ``"virtual"`` (they move the sandbox's clock) or ``"real"`` (they take real time). ``gate_timeout_s``
-    limits how long a gate holds a call, and how long an endless call waits.
+    limits how long a gate holds a call, and how long a call that never gets a response may wait.
 
     Raises OptionError for an unknown option or an invalid value. Values that depend on the contract or on files, such
     as balances and keys, are checked when the sandbox is created.
@@ -287,7 +288,7 @@ class SandboxOptions:
     gate_timeout_s: Annotated[float, OptionRule("a number of seconds from 0.001 to 3600", _parse_gate_timeout)] = 10.0
 
     def __init__(self, **options: Unpack[FakeCreditsKwargs]) -> None:
-        # The other defaults are class attributes, because setting them all on each instance would take longer.
+        # Most defaults are class attributes, because setting them all on each instance would take longer.
         parsed = parse_options(options, OPTION_RULES, "FakeCredits", _NOT_HERE_HINTS)
         self.__dict__.update({"users": {}, "trust": {}}, **parsed)
         if self.balance is not None and self.users.get(self.user_id, self.balance) != self.balance:
@@ -301,7 +302,7 @@ class SandboxOptions:
 OPTION_RULES: Mapping[str, OptionRule] = {
     name: hint.__metadata__[0] for name, hint in get_type_hints(SandboxOptions, include_extras=True).items()
 }
-"""The rule for each sandbox option; the marker, the factory and the docs derive their rules from these."""
+"""The rule for each sandbox option, applied by `SandboxOptions` and included in the marker's rules."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,7 +321,7 @@ class MintOptions:
 
 
 def check_id(kind: str, value: str, contract: Contract | None = None) -> None:
-    """Raise TypeError or ValueError for an id that ``contract`` rejects or, if it is None, that no contract allows."""
+    """Raise TypeError or ValueError for an id that ``contract``, or every contract if it is None, rejects."""
     if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"the {kind} id must be a str, not {type(value).__name__}")
     if value in ("", ".", ".."):

@@ -74,9 +74,10 @@ class SandboxUsers:
     ) -> tuple[Transaction, ...]:
         """Append transactions to a user's history, creating the user if needed, and return them, without an API call.
 
-        Each is a delta, a `Transaction`, or a mapping with ``delta`` and, optionally, ``reason`` (by default ``grant``
-        or ``consume``, depending on the sign) and ``created_at`` (by default the sandbox's time): ``[100, {"delta":
-        -10, "created_at": "2026-01-01T00:00:00Z"}]``. The times must be in order, and not in the future.
+        Each transaction is a delta, a `Transaction`, or a mapping with ``delta`` and, optionally, ``reason`` (by
+        default ``grant`` or ``consume``, depending on the sign) and ``created_at`` (by default the sandbox's time):
+        ``[100, {"delta": -10, "created_at": "2026-01-01T00:00:00Z"}]``. The times must be in order, and not in the
+        future.
 
         Raises ValueError or TypeError for an invalid transaction, and `InsufficientCredits` or another `ApiError` for
         one that breaks a rule of the contract; in either case, none is added.
@@ -85,7 +86,6 @@ class SandboxUsers:
         return self.sandbox.add_transactions(user_id, transactions, application_id=application)
 
     def _user_id_or_default(self, user_id: str | None) -> str:
-        """Return a valid user id, or the default for None; an empty string is rejected."""
         if user_id is None:
             return self.user_id
         check_id("user", user_id)

@@ -43,8 +43,10 @@ class SandboxRegistry:
 
     @property
     def default(self) -> Sandbox:
-        """Return the sandbox for requests whose credential selects none: the one most recently attached as a
-        default."""
+        """Return the sandbox most recently attached as a default.
+
+        It serves the requests whose credential selects no sandbox.
+        """
         return self._defaults[-1]
 
     def get(self, name: str) -> Sandbox | None:
@@ -52,7 +54,7 @@ class SandboxRegistry:
         return self._by_name.get(name)
 
     def attach(self, sandbox: Sandbox, *, as_default: bool = True) -> None:
-        """Add a sandbox, by default as the new default.
+        """Add a sandbox, and make it the default unless ``as_default`` is False.
 
         Raises ValueError if its name or API key is already in use, and FaultError if the sandboxes are served over ASGI
         and the new one has a fault that ASGI can't produce.
@@ -121,7 +123,7 @@ class SandboxRegistry:
             return self._by_api_key[credential.value]
         if credential.kind == "server" and credential.value.count(".") != 2:
             return self.default
-        # A long token is parsed each time, because caching it would allow unauthenticated requests to fill the memory.
+        # A long token is parsed each time, because caching it would let unauthenticated requests fill up memory.
         token = credential.value
         name, subject = (
             self._cached_token_hints(token) if len(token) <= _MAX_CACHED_TOKEN_CHARS else _token_hints(token)

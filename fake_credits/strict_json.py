@@ -27,7 +27,7 @@ def parse_json(
     parse_float: Callable[[str], object] | None = None,
     max_depth: int | None = None,
 ) -> object:
-    """Return the value of a UTF-8 JSON document; ``parse_int`` and ``parse_float`` convert strings to numbers.
+    """Return the value of a UTF-8 JSON document; ``parse_int`` and ``parse_float`` are as in `json.loads`.
 
     Raises JsonError for invalid JSON, NaN or infinity, a lone surrogate, a duplicate member (`DuplicateMember`), or
     objects and arrays nested more than ``max_depth`` levels deep.
@@ -62,7 +62,7 @@ def parse_json(
 
 
 def _bounded_int(digits: str) -> int:
-    if len(digits) > _MAX_INT_DIGITS:  # int() also rejects them, but its message is about interpreter settings
+    if len(digits) > _MAX_INT_DIGITS:  # int() has a higher limit, and its message is about interpreter settings
         raise ValueError(f"an integer must have at most {_MAX_INT_DIGITS} digits, not {len(digits)}")
     return int(digits)
 

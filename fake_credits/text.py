@@ -63,7 +63,7 @@ def truncate_with_hash(text: str, max_chars: int = 256) -> str:
 def short_repr(value: object, max_chars: int = 80) -> str:
     """Return a value's repr for an error message, shortened to ``max_chars`` characters."""
     if isinstance(value, int) and value.bit_length() > _MAX_SHOWN_BITS:
-        return f"an integer of {value.bit_length()} bits"  # str() raises for thousands of digits
+        return f"an integer of {value.bit_length()} bits"  # repr() would raise ValueError for thousands of digits
     return truncate(repr(value), max_chars)
 
 

@@ -193,7 +193,7 @@ def _check_conflicts(rule_fields: Mapping[str, object], kwargs: Mapping[str, obj
     for name in rule_fields.keys() & kwargs.keys():
         inner, outer = rule_fields[name], kwargs[name]
         is_conflict = inner != outer
-        if name == "operation":  # the rule itself rejects an unknown operation
+        if name == "operation":  # unknown operations are ignored here, because Rule rejects them
             inner, outer = normalize_operation(inner), normalize_operation(outer)
             wide, narrow = OPERATIONS_BY_NAME.get(str(inner)), OPERATIONS_BY_NAME.get(str(outer))
             is_conflict = wide is not None and narrow is not None and not narrow <= wide

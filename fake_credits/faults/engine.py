@@ -1,10 +1,10 @@
 """A sandbox's rules, and the choice of those that fire for a call.
 
 Rules are tried in the order in which they were declared, except that scripted rules come before random ones, and the
-default latency comes last. The first rule that fires wins, unless it stacks: then the next is tried too. Exclusive
-random rules share one draw, so each rate is exact. A draw depends only on the seed, the call's key (operation,
-application and user), the call's ordinal among those with the same key and, unless the draw is shared, the rule. The
-faults that hit one user's calls therefore do not depend on other users' concurrent calls.
+default latency comes last. The first rule that fires wins, unless it stacks: then the next is tried too. Random rules
+that don't stack (exclusive ones) share one draw, so that each keeps its declared probability. A draw depends only on
+the seed, the call's key (operation, application and user), the call's ordinal among calls with the same key and, unless
+the draw is shared, the rule. The draws for one user's calls therefore do not depend on other users' concurrent calls.
 """
 
 import math
@@ -28,7 +28,7 @@ MAX_RULES = 1000
 """The maximum number of rules in a sandbox."""
 
 _CRITERIA = ("application", "user", "client", "reason")
-_TOTAL_LIMIT = 1 + 1e-9  # ten shares of 0.1 can add up to slightly more than 1
+_TOTAL_LIMIT = 1 + 1e-9  # leaves room for rounding errors in sums of probabilities
 
 
 class FaultEngine:
@@ -42,7 +42,7 @@ class FaultEngine:
         self._ended_unused: list[ActiveRule] = []
         self._name_counters: defaultdict[str, int] = defaultdict(int)
         self._call_counts: dict[CallKey, int] = {}
-        # The rules to try, by operation, application, user ("" unless some rule names it) and client.
+        # The rules to try, by operation, application and user (each "" unless some rule names it), and client.
         self._candidates: dict[tuple[Operation, str, str, str], list[ActiveRule]] = {}
         self._named_applications: frozenset[str] = frozenset()
         self._named_users: frozenset[str] = frozenset()
@@ -66,7 +66,7 @@ class FaultEngine:
         return to_ms(moment) if isinstance(moment, datetime | str) else self.start_ms + round(moment * 1000)
 
     def reset(self, rules: Iterable[Rule], start_ms: int) -> None:
-        """Replace all rules, and restart all counts."""
+        """Replace all rules and reset all counts."""
         self.start_ms = start_ms
         if self.rules or self._ended_unused or self._name_counters or self._call_counts:
             for active in self.rules:
@@ -113,7 +113,7 @@ class FaultEngine:
         ]
 
     def _take_out(self, active: ActiveRule, reports_unused: bool) -> None:
-        """Remove a rule, if it hasn't been removed yet."""
+        """Remove a rule unless it is already removed; with ``reports_unused``, it still fails the test if unused."""
         with self.lock:
             if active.is_removed:
                 return
@@ -132,12 +132,12 @@ class FaultEngine:
         raise FaultError(f"no rule is named {name!r} (rules: {names})")
 
     def set_call_hook(self, hook: CallHook) -> None:
-        """From now on, pass every call to ``hook``, even after the rules are cleared or the sandbox is reset."""
+        """Pass every call to ``hook`` from now on, even after the rules are cleared or the sandbox is reset."""
         self._call_hook = hook
         self._invalidate()
 
     def unused_rules(self) -> list[ActiveRule]:
-        """Return the rules that stayed unused, including those that have been removed and those whose gate is open."""
+        """Return the rules that stayed unused, including removed ones and those whose gate has been opened."""
         return self._ended_unused + [active for active in self.rules if active.is_unused]
 
     def match(self, call: IncomingCall) -> list[Firing]:
@@ -248,7 +248,7 @@ def _rules_in_order(
 
 
 def _check_total_probability(new: ActiveRule, others: Iterable[ActiveRule]) -> None:
-    """Raise FaultError if one call can match rules whose shares add up to more than 1.
+    """Raise FaultError if one call can match exclusive random rules whose probabilities add up to more than 1.
 
     Header criteria and ``where`` functions are assumed to match.
     """
@@ -277,7 +277,10 @@ def _total_share(rules: Iterable[ActiveRule]) -> float:
 
 
 def _max_total(rules: Sequence[ActiveRule], criteria: Sequence[str]) -> float:
-    """Return the largest total share of rules that one call can match; the result is exact only if above the limit."""
+    """Return the largest total share of the rules that one call can match.
+
+    A result that doesn't exceed the limit may be inexact.
+    """
     total = _total_share(rules)
     if total <= _TOTAL_LIMIT:
         return total

@@ -78,12 +78,12 @@ class Faults:
     def add(
         self, what: object = None, operation: OperationSelector | None = None, **rule_fields: Unpack[RuleFields]
     ) -> ActiveRule:
-        """Add a rule: an effect, a `Rule` or a JSON object, for an operation, with further fields of `Rule`.
+        """Add a rule: an effect, a `Rule` or a JSON object, with an optional operation and more `Rule` fields.
 
         A script needs no effect: ``add(script=[503, "ok"])``. The rule stays active until it is removed or the sandbox
         closes or, in ``with credits.faults.add(...) as rule:``, until the block exits. If it stays unused, the test
-        fails, unless the rule is optional or depends on chance. ``credits.faults(...)`` does the same. Raises
-        FaultError for an invalid rule, naming the invalid field.
+        fails, unless the rule is optional or depends on chance. Raises FaultError for an invalid rule, naming the
+        invalid field. ``credits.faults(...)`` does the same.
         """
         operation_field = {} if operation is None else {"operation": operation}
         if isinstance(what, str | Path | Sequence):

@@ -1,7 +1,8 @@
 """Gates, which hold exchanges until a test releases them, in an order of its choice.
 
-Releasing a gate runs the held exchanges one after the other, each until it waits again or ends, and only then wakes its
-client. Waking the clients in order wouldn't be enough, because they would race. See docs/how-to/races.md.
+Releasing a gate resumes the held exchanges one after the other: each runs until it waits again or ends, and only then
+is its client woken. Just waking the clients in order wouldn't be enough, because they would race. See
+docs/how-to/races.md.
 """
 
 import threading
@@ -50,7 +51,7 @@ class Gate:
         return True
 
     def add_expected_calls(self, description: str) -> None:
-        """Add a description of the calls that a rule holds here, to be shown if they don't arrive."""
+        """Record which calls a rule holds here, for the error message if they don't arrive."""
         self._expected_calls.append(description)
 
     @property
@@ -64,17 +65,17 @@ class Gate:
             return tuple(self._held)
 
     def waiters(self) -> str:
-        """Return the labels of the held exchanges in order of arrival."""
+        """Return the labels of the held exchanges, separated by commas, in order of arrival."""
         return ", ".join(ticket.label for ticket in self.held())
 
     @keyword_hint("limit_s")
     def wait_for(self, count: int = 1, *, limit_s: float | None = None) -> None:
         """Block this thread until ``count`` exchanges have arrived in total.
 
-        ``limit_s`` is in seconds, by default the sandbox's limit. Raises GateTimeout if they don't arrive in time, or
-        as soon as the sandbox is closed or reset. Raises ValueError for a count below 1 or a limit that is negative or
-        infinite, TypeError if either has the wrong type, and RuntimeError inside a running event loop: use ``await
-        gate.async_wait_for(2)`` there.
+        ``limit_s`` is the timeout in seconds; it defaults to the sandbox's limit. Raises GateTimeout if the exchanges
+        don't arrive within that time, or as soon as the sandbox is closed or reset. Raises ValueError for a count below
+        1 or a limit that is negative or infinite, TypeError if either has the wrong type, and RuntimeError inside a
+        running event loop: use `async_wait_for` there.
         """
         limit_s = self._check_wait(count, limit_s)
         ensure_no_running_loop("gate.wait_for", f"await gate.async_wait_for({count})")
@@ -99,8 +100,8 @@ class Gate:
 
         ``order`` selects exchanges by user, or by position, counted from 0 in order of arrival; the others follow in
         order of arrival. With ``keep``, the others stay held and the gate stays closed. Raises ValueError if ``order``
-        selects an exchange that isn't held, the same one twice, or a user with several held exchanges, and TypeError if
-        it isn't a list.
+        selects an exchange that isn't held, the same exchange twice, or a user with several held exchanges, and
+        TypeError if ``order`` isn't a list or another sequence.
         """
         _check_order(order)
         with self._lock:
@@ -127,7 +128,7 @@ class Gate:
             callback()
 
     def try_hold(self, ticket: GateTicket) -> bool:
-        """Hold an exchange and end the waits for its arrival; return False, without holding it, if the gate is open."""
+        """Record an exchange's arrival and hold it; return False, without holding it, if the gate is open."""
         with self._lock:
             is_held = not self.is_open
             if is_held:
@@ -139,7 +140,7 @@ class Gate:
         return is_held
 
     def would_deadlock(self) -> bool:
-        """Return whether no other thread could release the gate.
+        """Return True if no other thread could release the gate.
 
         Daemon threads older than the gate are assumed not to belong to the test, and the fake's own threads never
         release it.
@@ -210,4 +211,4 @@ def _check_order(order: object) -> None:
     if isinstance(order, str):
         raise TypeError(f"order is {order!r}: it must be a list, such as [{order!r}]")
     if not isinstance(order, Sequence):
-        raise TypeError(f"order is {order!r}: it must be a list of users, or of arrival numbers from 0")
+        raise TypeError(f"order is {order!r}: it must be a list of users or of positions, counted from 0")

@@ -34,7 +34,7 @@ DEFAULT_LATENCY_NAME = "latency"
 """The name of the default latency's rules."""
 
 SCRIPT_ACTIONS: Mapping[str, Effect | None] = {"ok": None, "reset": Reset(), "close": Close(), "hang": Hang()}
-"""The entries other than statuses that a script can have."""
+"""The script entries other than statuses, each with its effect (None for no effect)."""
 
 _COUNTS = ("at", "nth", "first", "every", "after", "times")
 _MAX_COUNT = 10**9
@@ -103,18 +103,18 @@ _SCRIPT = _Script()
 
 @dataclass(frozen=True, repr=False)
 class Rule(FaultValue):
-    """Which calls a fault hits, when, and what happens to them.
+    """A fault: which calls it hits, when, and what happens to them.
 
     Which calls (all criteria must match): ``operation`` (an operation's name, ``reads``, ``writes`` or ``*``),
     ``application``, ``user``, ``client`` (``server`` or ``user``), ``reason``, ``header`` (names mapped to values),
     ``where`` (a function that takes an `IncomingCall`; if it raises, the call gets a 500 and the test fails).
 
-    When (all conditions must hold): ``at`` is the number of an exchange in the sandbox. Of the matching calls, the rule
-    fires for the ``nth``, for the ``first`` n, for ``every`` nth or for those ``after`` the first n, but at most
-    ``times`` times. ``script`` has one entry per call: a status, ``ok``, ``reset``, ``close`` or ``hang``.
-    ``probability`` is from 0 to 1. ``during`` is a period on the sandbox's clock: its start and end, as aware
-    datetimes, ISO 8601 strings, or seconds since the sandbox started. None leaves either side open, and calls outside
-    the period don't match. ``per="user"`` counts each user's calls separately.
+    When (all conditions must hold): ``at`` limits the rule to the sandbox's exchange with that number, counted from 1.
+    Of the matching calls, the rule fires for the ``nth``, for the ``first`` n, for ``every`` nth or for those ``after``
+    the first n, but at most ``times`` times. ``script`` has one entry per call: a status, ``ok``, ``reset``, ``close``
+    or ``hang``. ``probability`` is from 0 to 1. ``during`` is a period on the sandbox's clock: its start and end, as
+    aware datetimes, ISO 8601 strings, or seconds since the sandbox started. A bound of None leaves that side open, and
+    calls outside the period don't match. ``per="user"`` counts each user's calls separately.
 
     What: an ``effect`` in a ``phase``, by default the effect's first phase. With ``stack``, the following rules are
     tried too. A rule that stays unused fails the test, unless it is ``optional`` or depends on chance.
@@ -172,7 +172,7 @@ class Rule(FaultValue):
 
     @property
     def is_scripted(self) -> bool:
-        """Return whether the rule specifies exactly when it fires; a scripted rule that never fires is a mistake."""
+        """Return whether the rule has a script or counts, can fire, and does not depend on chance."""
         return self.is_certain and bool(self.script or _counts_of(self))
 
     @property
@@ -187,7 +187,7 @@ class Rule(FaultValue):
 
     @property
     def word(self) -> str:
-        """Return the effect's name in files, or ``script`` if the rule has a script."""
+        """Return the effect's name as written in scenario files, or ``script`` if the rule has a script."""
         return _action_of(self).effect_name
 
 
@@ -208,7 +208,7 @@ def check_without_connection(rule: Rule) -> None:
             place = "script" if rule.script else "effect"
             raise FaultError(
                 f"{place} has {effect.effect_name!r}, which ASGI can't produce: "
-                "use the live server (FakeCredits(mode='live'), fake-credits serve)"
+                "use the live server (FakeCredits(mode='live') or fake-credits serve)"
             )
 
 

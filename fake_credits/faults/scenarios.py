@@ -78,7 +78,7 @@ FAULT_PRESETS: Mapping[str, FaultPreset] = {
         (Rule(StaleRead(by_ms=2000)),),
     ),
     "bad_proxy": FaultPreset(
-        "10% of responses come from a proxy: 5% HTML pages with 502, 2% empty, 1% with a BOM, 1% truncated, 1% closed.",
+        "A proxy breaks 10% of responses: 5% are HTML with 502, 2% empty, 1% have a BOM, 1% are cut off, 1% missing.",
         (
             Rule(NotJson(), probability=0.05),
             Rule(NotJson(502, "empty"), probability=0.02),
@@ -214,8 +214,8 @@ def load_scenario(path: str | Path) -> tuple[Rule, ...]:
 def parse_scenario(document: Mapping[str, object]) -> tuple[Rule, ...]:
     """Return the rules of a scenario; if it is invalid, raise FaultError, which names the entry and field.
 
-    ``preset`` and ``rules`` always apply, and ``latency`` is the default latency. Each of the ``changes`` has a
-    ``preset`` and ``rules`` that apply from ``at_s``, in seconds since the sandbox started, until the next change.
+    ``preset`` and ``rules`` always apply, and ``latency`` is the default latency. Each of the ``changes`` can have a
+    ``preset`` and ``rules``, which apply from ``at_s``, in seconds since the sandbox started, until the next change.
     """
     _check_keys(document, _SCENARIO_KEYS)
     version = document.get("version", FORMAT_VERSION)
@@ -258,7 +258,7 @@ def _parse_at_s(source: str, table: Mapping[str, object]) -> float:
     with _error_prefix(source):
         _check_keys(table, _CHANGE_KEYS)
         if "at_s" not in table:
-            raise FaultError("at_s is missing: add the seconds since the sandbox started")
+            raise FaultError("at_s is missing: add it, in seconds since the sandbox started")
         check_number("at_s", table["at_s"], 0, _MAX_AT_S)
         return cast("float", table["at_s"])
 

@@ -37,7 +37,7 @@ class Body(Wait, msgspec.Struct, frozen=True, eq=False):
 class Sleep(Wait, msgspec.Struct, frozen=True, eq=False):
     """A delay of at least ``ms`` milliseconds.
 
-    ``after_byte`` says whether a byte was just sent, so that the client's timeout restarts.
+    ``after_byte`` says whether a byte was just sent, which restarts the client's timeout.
     """
 
     ms: float
@@ -61,7 +61,7 @@ class Forever(Wait, msgspec.Struct, frozen=True, eq=False):
 
     @property
     def ms(self) -> float:
-        """Return the length of the wait in milliseconds, which is infinite."""
+        """Return infinity, the length of the wait in milliseconds."""
         return math.inf
 
 

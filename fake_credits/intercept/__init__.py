@@ -84,7 +84,7 @@ class InterceptionRegistry:
         try:
             for name in ADAPTER_MODULES:
                 if name in sys.modules:
-                    # If another thread is importing the module, this waits until it has finished.
+                    # If another thread is importing the module, this waits for that import to finish.
                     self._on_import(importlib.import_module(name))
         except BaseException:
             self._routes.replace_all([])
@@ -130,7 +130,7 @@ class Interception:
 
     @property
     def base_urls(self) -> tuple[str, ...]:
-        """Return the normalized base URLs, or none once the interception has ended."""
+        """Return the normalized base URLs, or an empty tuple once the interception has ended."""
         return tuple(str(route.base_url) for route in self._routes) if self._finalizer.alive else ()
 
     def __enter__(self) -> Self:
@@ -149,10 +149,11 @@ class Interception:
 
 
 def intercept(base_urls: Sequence[str], driver: InProcessDriver, clock: Clock, log: InterceptionLog) -> Interception:
-    """Start intercepting this process's requests to these base URLs; waits between retries advance ``clock``.
+    """Start intercepting this process's requests to these base URLs.
 
-    Requests to the same hosts but outside the base URLs are recorded in ``log``. Raises TypeError if a base URL is not
-    a string, and ValueError if one is invalid or none is passed.
+    Waits between retries advance ``clock`` instead of taking real time. Requests to the same hosts but outside the base
+    URLs are recorded in ``log``. Raises TypeError if a base URL is not a string, and ValueError if one is invalid or
+    none is passed.
     """
     if not base_urls:
         raise ValueError("intercept(...) requires at least one base URL, such as https://credits.internal")

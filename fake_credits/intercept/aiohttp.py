@@ -89,7 +89,7 @@ class _ConnectRequest:
 
 
 class _Timeouts(NamedTuple):
-    """A request's timeouts, and the timer that enforces the total."""
+    """A request's timeouts, and the timer that enforces the total timeout."""
 
     next_byte_s: float | None
     total_s: float | None
@@ -169,11 +169,9 @@ class _MemoryTransport(asyncio.Transport):
     abort = close
 
     def is_closing(self) -> bool:
-        """Return whether the connection has been closed."""
         return self._is_closing
 
     def get_protocol(self) -> Any:
-        """Return aiohttp's protocol."""
         return self._protocol
 
     def pause_reading(self) -> None:

@@ -1,9 +1,9 @@
-"""Interception in httpcore and httpcore2, and thereby in httpx and httpx2, at the sync and async connection pools.
+"""Interception in the sync and async connection pools of httpcore and httpcore2, and thereby in httpx and httpx2.
 
 An intercepted request occupies a slot in the pool, as a connection would, so the pool's limit and timeout apply. A
-complete response bypasses the library's HTTP/1.1 connection, because using it would double the cost. For an incomplete
-response, that connection reads from an in-memory stream, so that the errors are the library's own. For an unusual
-request, it writes to the stream, so that h11 rejects what it would reject on a socket.
+complete response bypasses the library's HTTP/1.1 connection, because using it would double the cost. An incomplete
+response is read by that connection from an in-memory stream, so that the errors are the library's own. An unusual
+request (see `is_plain`) is also written by that connection, so that h11 rejects what it would reject on a socket.
 """
 
 import logging
@@ -89,7 +89,7 @@ def _patched_create_connection(original: Method) -> Method:
 
 
 class _Httpcore:
-    """A factory for requests and responses of one httpcore module."""
+    """A wrapper around ``httpcore`` or ``httpcore2`` that finds routes and builds requests and responses."""
 
     def __init__(self, module: ModuleType) -> None:
         self.module: Any = module
@@ -105,7 +105,7 @@ class _Httpcore:
             raise self.module.ConnectError(str(error)) from None
 
     def is_traced(self, request: Any) -> bool:
-        """Return whether httpcore reports or logs what its connection does for a request."""
+        """Return whether the steps of a request must be reported to its ``trace`` extension or to the debug log."""
         return "trace" in request.extensions or self._logger.isEnabledFor(logging.DEBUG)
 
     def build_response(self, source: Response, connection: "_BaseConnection") -> Any:
@@ -125,14 +125,14 @@ class _Httpcore:
         return response
 
     def copy_request(self, request: Any, body: bytes) -> Any:
-        """Return a copy of a request whose body has been read."""
+        """Return a copy of a request with ``body``, which was read from the request's stream."""
         copied = self.module.Request(request.method, request.url, content=body, extensions=request.extensions)
         copied.headers = request.headers  # unchanged: the constructor would add missing headers
         return copied
 
 
 class _PoolRequestUrl(NamedTuple):
-    """The part of a request's URL that a pool needs. ``origin`` is the connection, so no other one matches it."""
+    """The part of a request's URL that a pool needs. ``origin`` is the connection, so no other connection matches."""
 
     scheme: bytes
     origin: "_BaseConnection"
@@ -190,7 +190,7 @@ class _BaseConnection:
         return []
 
     def build_request(self) -> Request:
-        """Return the request; its body must have been read."""
+        """Convert the request for the sandbox; its body must already have been read."""
         request = self.request
         headers = [(name.lower(), value) for name, value in request.headers]
         return Request(request.method.decode("ascii"), request.url.target, headers, self.body)
@@ -228,7 +228,7 @@ class _BaseConnection:
         return self.released
 
     def is_available(self) -> bool:
-        """Return whether the pool may assign this connection's request to it."""
+        """Return whether the pool may assign the request to this connection."""
         return not self.released
 
     def is_idle(self) -> bool:
@@ -273,7 +273,7 @@ class _Connection(_BaseConnection):
         return iter([self.response.body] if self.stream is None else self.stream)
 
     def close(self) -> None:
-        """Leave the pool; called when the response has been read or the pool is closing."""
+        """Leave the pool; called when the response or the pool is closed."""
         if self.stream is not None:
             self.stream.close()
         if expired := self.release():
@@ -316,7 +316,7 @@ class _AsyncConnection(_BaseConnection):
         return _SingleChunk(self.response.body) if self.stream is None else aiter(self.stream)
 
     async def aclose(self) -> None:
-        """Leave the pool, because the response has been read or the pool is closing."""
+        """Leave the pool; called when the response or the pool is closed."""
         if self.stream is not None:
             await self.stream.aclose()
         if expired := self.release():

@@ -30,7 +30,7 @@ class ImportHook(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return a watched module's spec from the other finders, with a loader that calls the hook."""
+        """Find a watched module's spec with the other finders, and wrap its loader so that it calls ``on_import``."""
         if fullname not in self._module_names:
             return None
         for finder in sys.meta_path:
@@ -43,7 +43,7 @@ class ImportHook(MetaPathFinder):
 
 
 class _NotifyingLoader(Loader):
-    """A loader that delegates to another, removes itself from the module, and calls the hook."""
+    """A loader that restores the module's original loader, delegates to it, and then calls ``on_import``."""
 
     def __init__(self, loader: Loader, on_import: OnImport) -> None:
         self._loader = loader

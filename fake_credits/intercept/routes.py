@@ -37,16 +37,16 @@ class InterceptedUrl(msgspec.Struct, frozen=True):
         return (self.port, None) if _DEFAULT_PORTS[self.scheme] == self.port else (self.port,)
 
     def contains(self, target: bytes) -> bool:
-        """Return whether a target (path and query) is below this URL's path, comparing whole decoded segments."""
+        """Return whether a target (path and query) is at or below this URL's path, comparing whole decoded segments."""
         return self._path_end(target) >= 0
 
     def relative_target(self, target: bytes) -> bytes:
-        """Return the part of a target below this URL's path; it starts with a slash."""
+        """Return the rest of a target after this URL's path, always starting with a slash."""
         rest = target[self._path_end(target) :]
         return rest if rest.startswith(b"/") else b"/" + rest
 
     def _path_end(self, target: bytes) -> int:
-        """Return where this URL's path ends in a target, or -1 if the target is not below it."""
+        """Return the index at which this URL's path ends in a target, or -1 if the target is outside the path."""
         path = self.path
         if not path:
             return 0
@@ -125,7 +125,7 @@ class NearMissError(Exception):
 
 
 class Route(msgspec.Struct, frozen=True, eq=False):
-    """A base URL, and its sandbox's driver and clock; waits between requests advance the clock.
+    """A base URL with its sandbox's driver and clock; waits between retries advance the clock.
 
     Requests to the same host but outside the base URL are recorded in ``log``.
     """
@@ -164,7 +164,7 @@ class HostRoutes:
         return f"<HostRoutes: {', '.join(str(route.base_url) for route in self._routes)}>"
 
     def add(self, route: Route) -> None:
-        """Add a route that is older than those added before."""
+        """Add a route; routes must be added newest first."""
         base_url = route.base_url
         self._routes.append(route)
         for scheme in (base_url.scheme, base_url.scheme.encode()):
@@ -231,7 +231,7 @@ class Routes:
         return f"<Routes: {', '.join(str(route.base_url) for route in self.active) or 'none'}>"
 
     def replace_all(self, routes: Sequence[Route]) -> None:
-        """Replace all routes, and the base URLs in their logs; ``routes`` are newest first."""
+        """Replace all routes, and update the base URLs in the routes' logs; ``routes`` must be ordered newest first."""
         by_host: dict[str | bytes, HostRoutes] = {}
         for route in routes:
             host = route.base_url.host

@@ -1,4 +1,4 @@
-"""Interception in urllib3, and thereby in requests and botocore, at the connection pool, below `Retry`."""
+"""Interception in urllib3's connection pools, and thereby in requests and botocore; `Retry` still applies."""
 
 import importlib
 import inspect
@@ -97,7 +97,7 @@ class _CurrentRoute(threading.local):
 def patch(module: ModuleType, routes: Routes, patches: Patches) -> None:
     """Patch ``urllib3.connectionpool``, and the clock of ``urllib3.util.retry``.
 
-    Raises RuntimeError for urllib3-future, which overwrites urllib3 when it is installed.
+    Raises RuntimeError for urllib3-future, which overwrites urllib3 on installation.
     """
     _refuse_urllib3_future(str(module.__package__))
     connectionpool: Any = module
@@ -241,7 +241,7 @@ class _Urllib3:
         if body is None or headers is None or kwargs["chunked"] or not self._pool_reads_response:
             return None
         timeout = kwargs["timeout"]
-        if timeout.total is not None:  # start a clone, because urllib3 may start the original later
+        if timeout.total is not None:  # use a clone, because urllib3 may start the original later
             timeout = timeout.clone()
             timeout.start_connect()
         timeout_s = timeout.resolve_default_timeout(timeout.read_timeout)
@@ -300,7 +300,7 @@ class _ResponseBody(io.BytesIO):
 
     @property
     def msg(self) -> HTTPMessage:
-        """Return the cookies, the only headers that requests reads here."""
+        """Return the Set-Cookie headers, the only headers that requests reads here."""
         message = HTTPMessage()
         for name, value in self._response.headers:
             if name == b"set-cookie":
@@ -319,7 +319,7 @@ def _encode_body(body: object) -> bytes | None:
 
 def _encode_headers(headers: Mapping[Any, Any]) -> list[HeaderField] | None:
     """Return header fields as bytes, or None if ``http.client`` has to handle one of them."""
-    pairs = getattr(headers, "lower_items", headers.items)()  # requests' lower_items() is three times as fast
+    pairs = getattr(headers, "lower_items", headers.items)()  # requests' lower_items() is 3 times as fast as items()
     try:
         fields = [
             (

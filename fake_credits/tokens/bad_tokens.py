@@ -162,7 +162,8 @@ def mint_bad_token(
 ) -> str:
     """Return a token that breaks one rule at ``now_ms`` (ms since 1970); ``claims`` are added to the token's own.
 
-    Raises ValueError for an unknown kind, suggesting the most similar one, and TypeError if it isn't a string.
+    Raises ValueError for an unknown kind, suggesting a similar one if possible, and TypeError if ``kind`` isn't a
+    string.
     """
     if not isinstance(kind, str):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
         raise TypeError(f"bad must be a kind of bad token, such as 'expired', not {kind!r}")

@@ -21,7 +21,7 @@ _CLAIMS_DECODER = msgspec.json.Decoder(dict[str, object])
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A request's credential: an API key (``server``) or a token (``user``). The repr never shows it."""
+    """A request's credential: an API key (``server``) or a token (``user``). Its repr never shows the value."""
 
     kind: CredentialKind
     value: str = field(repr=False)
@@ -34,7 +34,7 @@ class _Placement:
 
 
 class CredentialReader:
-    """Finds the credential in a request's headers, according to a contract.
+    """A parser for the credential in a request's headers, configured by a contract.
 
     See docs/reference/contract.md, rows 2 to 4.
     """
@@ -51,12 +51,12 @@ class CredentialReader:
         return f"<CredentialReader {self._expected}>"
 
     def find(self, headers: Iterable[tuple[bytes, bytes]]) -> Credential:
-        """Return the credential in ASGI headers, whose names are in lower case.
+        """Return the credential in ASGI headers, whose names must be in lower case.
 
-        A header with another scheme, or with nothing after the scheme, is ignored if another header has a credential.
-        Raises MissingCredentials (reason: ``no_credential``, ``unsupported_scheme`` or ``empty``) if there is none, and
-        AmbiguousCredentials if there are several of the same kind (reason: ``repeated``), or one of each kind and the
-        contract doesn't choose between them (reason: ``both``).
+        A header with an unexpected scheme, or with nothing after the scheme, is ignored if another header has a
+        credential. Raises MissingCredentials (reason: ``no_credential``, ``unsupported_scheme`` or ``empty``) if there
+        is none, and AmbiguousCredentials if there are several of the same kind (reason: ``repeated``), or if there is
+        one of each kind and the contract doesn't choose between them (reason: ``both``).
         """
         found: list[Credential] = []
         reason, placements = "no_credential", self._placements
@@ -97,7 +97,7 @@ class CredentialReader:
 
 _MISSING_MESSAGES = {
     "no_credential": "the request has no credentials",
-    "unsupported_scheme": "the request's Authorization header has a different scheme",
+    "unsupported_scheme": "the request's credential has an unsupported scheme",
     "empty": "the request's credential is empty",
 }
 
@@ -131,7 +131,7 @@ def _placements_by_header(contract: Contract) -> dict[bytes, tuple[_Placement, .
 def _make_credential(placement: _Placement, value: str) -> Credential | str:
     if not value:
         return "empty"
-    # If both kinds look alike, three segments make a token, even an unsigned one, whose last segment is empty.
+    # If both kinds use the same header and scheme, a value with three segments is a token, even if the last is empty.
     kind = placement.kind or ("user" if value.count(".") == 2 else "server")
     return Credential(kind, value)
 

@@ -1,7 +1,7 @@
 """Verification of users' tokens.
 
 The steps follow the order in docs/how-to/tokens.md: first the signature (RFC 7515, section 5.2; RFC 7517, section 4.5,
-on ``kid``), then the claims (RFC 7519, section 7.2). Each failure has a distinct ``auth_reason``.
+on ``kid``), then the claims (RFC 7519, section 7.2). Each kind of failure has its own ``auth_reason``.
 """
 
 import base64
@@ -22,7 +22,7 @@ from fake_credits.tokens.keys import KeySet, VerifyingKey
 from fake_credits.tokens.minting import Issuer
 
 MAX_TOKEN_BYTES: Final = 8 * 1024
-"""The maximum size of a token; most HTTP servers reject larger headers."""
+"""The maximum size of a token; many HTTP servers reject larger headers."""
 
 MAX_TOKEN_HEADER_BYTES: Final = 2 * 1024
 """The maximum size of a decoded token header."""
@@ -31,7 +31,7 @@ MAX_JSON_DEPTH: Final = 32
 """The maximum nesting of a token's objects and arrays, so that claims can be walked recursively."""
 
 MAX_CACHED_TOKENS: Final = 1024
-"""The maximum number of cached tokens; when it is exceeded, the cache is emptied."""
+"""The maximum number of cached tokens; a full cache is emptied before the next token is added."""
 
 _BASE64URL_PATTERN = re.compile(r"[A-Za-z0-9_-]*")
 _MAX_DATE_S: Final = MAX_TIMESTAMP_MS // 1000
@@ -69,7 +69,7 @@ class _CacheEntry:
 
 
 class Verifier:
-    """Verifies users' tokens against a set of trusted issuers and a contract's rules for ids; thread-safe.
+    """A thread-safe verifier that checks users' tokens against trusted issuers and a contract's rules for ids.
 
     Raises ValueError if two issuers have the same URL.
     """
@@ -83,14 +83,14 @@ class Verifier:
         self._cache: dict[str, _CacheEntry] = {}
 
     def __repr__(self) -> str:
-        return f"<Verifier of {len(self._issuers)} issuers, {len(self._cache)} tokens cached>"
+        return f"<Verifier for {len(self._issuers)} issuers, {len(self._cache)} tokens cached>"
 
     def verify(self, token: str, now_ms: int) -> VerifiedToken:
         """Verify a token at ``now_ms`` (ms since 1970, on the sandbox's clock), and return it.
 
         Raises TokenExpired (reason: ``expired``) if a genuine token has expired, and InvalidToken, whose
-        ``auth_reason`` names the failed step, for any other invalid token. Results are cached, so verifying the same
-        token again only costs a lookup and a check of its times.
+        ``auth_reason`` names the failed step, for any other invalid token. Valid tokens are cached, so verifying one
+        again costs only a lookup and a check of its times.
         """
         entry = self._cache.get(token)
         if entry is None:
@@ -132,7 +132,7 @@ def _invalid_token(reason: str, message: str) -> InvalidToken:
 def verify_signature(token: str, issuers: Sequence[Issuer]) -> tuple[bytes, VerifyingKey]:
     """Return a token's payload and the issuer key that signed the token; raise InvalidToken if no known key did.
 
-    The payload is not decoded, so the caller must check that it names the key's issuer.
+    The payload is not parsed, so the caller must check that its ``iss`` names the key's issuer.
     """
     if len(token) > MAX_TOKEN_BYTES:
         raise _invalid_token("oversize", f"the token has {len(token)} bytes, more than {MAX_TOKEN_BYTES}")
@@ -185,7 +185,7 @@ def _read_header(header: bytes) -> dict[str, object]:
 
 
 def _candidate_keys(members: Mapping[str, object], issuers: Sequence[Issuer]) -> list[VerifyingKey]:
-    """Return the keys that may have signed the token: one, unless two foreign issuers use the same kid."""
+    """Return the keys that may have signed the token: one, unless several issuers have a key that matches its kid."""
     algorithm = members.get("alg")
     key_sets = [issuer.keys for issuer in issuers if algorithm in issuer.algorithms]
     if not key_sets:
@@ -219,10 +219,10 @@ def _keys_by_kid(kid: object, algorithm: object, key_sets: Sequence[KeySet]) -> 
 
 
 def _check_times(claims: _Claims, issuer: Issuer, now_ms: int) -> tuple[int, int]:
-    """Return the start and end of the token's validity (RFC 7519, 4.1.4-6), in milliseconds since 1970.
+    """Return the start and end of the token's validity (RFC 7519, sections 4.1.4 to 4.1.6), in ms since 1970.
 
-    Raises TokenExpired if the token has expired, and InvalidToken if it isn't valid yet or a time is missing or
-    malformed.
+    Raises TokenExpired if the token has expired, and InvalidToken if it isn't valid yet, has no ``exp``, or has a
+    malformed time.
     """
     exp = _numeric_date(claims, "exp")
     if exp is None:
@@ -272,7 +272,7 @@ def _check_audience(claims: _Claims, issuer: Issuer) -> None:
 
 
 def _check_authorized_party(claims: _Claims, issuer: Issuer) -> None:
-    """Raise InvalidToken if the issuer lists authorized parties and the token was issued to another one."""
+    """Raise InvalidToken if the issuer lists authorized parties and the token's ``azp`` is not one of them."""
     if issuer.authorized_parties and claims.get("azp") not in issuer.authorized_parties:
         expected = " or ".join(map(short_repr, issuer.authorized_parties))
         raise _invalid_token(

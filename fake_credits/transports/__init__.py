@@ -1,1 +1,1 @@
-"""Transports that carry requests to the application, either in process or, using uvicorn, over a socket."""
+"""Transports that carry requests to the application, either in process or over a socket (with uvicorn)."""

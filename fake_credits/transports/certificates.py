@@ -46,7 +46,7 @@ _ALL_KEY_USAGES = (
 
 @dataclass(frozen=True, slots=True)
 class IssuedCertificate:
-    """A CA certificate, a server certificate signed by it, and the server's private key, all in PEM."""
+    """A CA certificate, a server certificate signed by it, and the server's private key, all in PEM format."""
 
     ca_pem: str
     certificate_pem: str
@@ -56,7 +56,7 @@ class IssuedCertificate:
 def issue_certificate(hosts: Iterable[str] = ()) -> IssuedCertificate:
     """Create a CA and a server certificate for loopback and ``hosts``, which are names or IP addresses.
 
-    Both are valid for 365 days, starting one day ago. The keys are P-256, which every client accepts.
+    Both are valid for 365 days, starting one day ago. The keys are P-256, which all common TLS clients accept.
     """
     # A certificate's names have no brackets, zone or trailing dot.
     bare_hosts = [host.strip("[]").partition("%")[0].rstrip(".").lower() for host in hosts]

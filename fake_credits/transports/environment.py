@@ -15,7 +15,7 @@ ENV_VALUE_NAMES = ("base_url", "api_key", "application_id", "user_id", "user_tok
 
 
 def env_values(sandbox: "Sandbox", base_url: str, *, token_lifetime_s: int | None = None) -> dict[str, str]:
-    """Return the values by their names in `ENV_VALUE_NAMES`; by default, the provider sets the token's lifetime."""
+    """Return the value for each name in `ENV_VALUE_NAMES`; the token's lifetime defaults to the provider's."""
     from fake_credits.sandbox_options import MintOptions
 
     options = sandbox.options
@@ -38,9 +38,9 @@ def env_variables(sandbox: "Sandbox", base_url: str, *, token_lifetime_s: int | 
 
 
 def no_proxy_with_loopback(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return ``NO_PROXY`` and ``no_proxy`` with loopback added; some programs read only one of the two.
+    """Return ``NO_PROXY`` and ``no_proxy`` with the loopback hosts added; some programs read only one of the two.
 
-    If one of the entries is ``*``, the result is just ``*``, because most programs understand it only on its own.
+    If one of the entries is ``*``, both are just ``*``, because many programs recognize it only on its own.
     """
     entries = f"{variables.get('no_proxy', '')},{variables.get('NO_PROXY', '')}".split(",")
     hosts = dict.fromkeys(entry.strip() for entry in entries if entry.strip())

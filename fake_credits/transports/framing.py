@@ -27,7 +27,7 @@ _UNUSUAL_HEADERS = frozenset({b"expect", b"upgrade"})
 
 
 class ReceivedRequest(NamedTuple):
-    """A parsed request, the error to reject it with, if any, and whether the connection stays open afterwards."""
+    """A parsed request, the error (if any) to reject it with, and whether the connection stays open afterwards."""
 
     request: Request
     error: ApiError | None = None
@@ -103,7 +103,7 @@ def _framing_error(version: str, target: bytes, headers: Headers, *, is_large: b
 def received_head(
     parser: "httptools.HttpRequestParser", target: bytes, headers: Headers, host_policy: HostPolicy, is_large: bool
 ) -> tuple[Request, ApiError | None, bool]:
-    """Return the request, the error to reject it with, if any, and whether the connection stays open.
+    """Return the request, the error (if any) to reject it with, and whether the connection stays open.
 
     The head must be complete; the body has not been read yet.
     """

@@ -1,7 +1,7 @@
 """Transports that connect httpx and httpx2 clients to one sandbox in process.
 
 For an unusual request, the library's own HTTP/1.1 connection writes to an in-memory stream, which is parsed according
-to the live server's rules. Both sides thus reject what they would reject on a socket.
+to the live server's rules. Both sides thus reject what they would reject over a socket.
 """
 
 import importlib
@@ -32,7 +32,7 @@ _CORE_NAMES = {"httpx": "httpcore", "httpx2": "httpcore2"}
 def new_httpx_transport(library_name: str, driver: InProcessDriver) -> Any:
     """Return a transport for sync and async clients of ``httpx`` or ``httpx2``.
 
-    The host in the client's URLs does not matter. Faults and invalid requests raise the same exceptions as on a
+    The host in the client's URLs does not matter. Faults and invalid requests raise the same exceptions as over a
     socket. Raises ImportError if the library is not installed.
     """
     library = importlib.import_module(library_name)
@@ -62,13 +62,12 @@ class _HttpxAdapter:
         self._driver = driver
 
     def send(self, httpx_request: Any) -> Any:
-        """Send a request and return the response."""
         request = _to_request(httpx_request, httpx_request.read())
         response = self._driver.call(request) if is_plain(request) else self._write(httpx_request, request)
         return self._to_httpx_response(response, self._partial_body)
 
     async def send_async(self, httpx_request: Any) -> Any:
-        """Send a request and return the response, yielding to the running event loop before and after."""
+        """Send a request and return the response, yielding to the running event loop before and after the operation."""
         request = _to_request(httpx_request, await httpx_request.aread())
         if is_plain(request):
             response = await self._driver.call_async(request)

@@ -1,8 +1,8 @@
 """The in-process transport: requests reach a sandbox without an event loop, a thread or a socket.
 
-A request's coroutine suspends only on our own objects, so the driver steps it directly. An async caller yields to its
-event loop once before the operation and once after it; otherwise tasks would never interleave, and check-then-act bugs
-would go unnoticed.
+A request's coroutine awaits only this package's own objects, so the driver can step through it directly. An async
+caller yields to its event loop once before the operation and once after it; otherwise tasks would never interleave, and
+check-then-act bugs would go unnoticed.
 """
 
 import errno
@@ -39,11 +39,11 @@ _IN_PROCESS_HOST = IN_PROCESS_BASE_URL.removeprefix("http://")
 
 
 CALLING_TASK = ContextVar[object]("CALLING_TASK", default=None)
-"""The task that made a request; set only if a separate task responds to the request, and only in that task."""
+"""The task that made a request, if a different task responds to it; set only in the task that responds."""
 
 
 class InProcessConnection:
-    """The client's end of one request; it collects the response until that is complete or the client gives up."""
+    """The client's end of one request, which collects the response until it is complete or the client gives up."""
 
     __slots__ = ("_chunks", "_response", "outcome")
 
@@ -118,8 +118,8 @@ class InProcessDriver:
     def call(self, request: Request, error: ApiError | None = None) -> Response:
         """Return the response; injected delays advance the sandbox's clock.
 
-        ``error`` is the reason for rejecting an unreadable request. A body of None never arrives, so the client waits
-        until it times out. Raises WouldHangForever if nothing would ever end the call.
+        ``error`` is the reason for rejecting an unreadable request. If the request's body is None, it never arrives, so
+        the client waits until it times out. Raises WouldHangForever if nothing would ever end the call.
         """
         exchange = self._dispatch(request, error)
         if not isinstance(exchange, Exchange):
@@ -134,7 +134,7 @@ class InProcessDriver:
         return connection.result(self._date())
 
     async def call_async(self, request: Request, error: ApiError | None = None) -> Response:
-        """Return the response as `call` does, yielding to the running loop before and after the operation.
+        """Return the response as `call` does, yielding to the running event loop before and after the operation.
 
         If the first yield is cancelled, the operation does not run. If the second one is cancelled, a committed write
         stays committed, and the journal shows that the response was not delivered.

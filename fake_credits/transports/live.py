@@ -58,7 +58,7 @@ def bind(options: BindOptions) -> socket.socket:
     # Unless IPPROTO_TCP is explicit, asyncio leaves Nagle's algorithm on, which costs 44 ms per keep-alive request.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        if sys.platform == "win32":  # SO_REUSEADDR would share the port with another listener
+        if sys.platform == "win32":  # SO_REUSEADDR would let another listener share the port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         else:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -110,10 +110,10 @@ class ServerRunner:
 class LiveServer:
     """A server that runs in a background thread and serves sandboxes over a socket.
 
-    ``start`` returns once requests are accepted, and ``stop`` once the port is free again. Starting a running server
-    and stopping a stopped one do nothing. On the first start, a bound ``listener`` is used instead of the address in
-    ``options``. ``control`` is the server's control plane (docs/reference/control-plane.md), and ``control_token``
-    grants access to it; without a control plane, the token is empty.
+    ``start`` returns once requests are accepted, and ``stop`` once the port is free again. Starting a running server or
+    stopping a stopped one does nothing. On the first start, ``listener`` (a bound socket), if given, is used instead of
+    the address in ``options``. ``control`` is the server's control plane (docs/reference/control-plane.md), and
+    ``control_token`` grants access to it; without a control plane, the token is empty.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class LiveServer:
         self.base_url = ""
 
     def __repr__(self) -> str:
-        return f"<LiveServer at {self.base_url or 'no address yet'}>"
+        return f"<LiveServer: {self.base_url or 'not started'}>"
 
     def start(self) -> None:
         """Start serving.

@@ -66,7 +66,7 @@ class ClientProtocol(Protocol):
         ...
 
     def raw_head(self, response: Response, *, close: bool) -> bytes:
-        """Return the head of a response whose headers are complete except for the date."""
+        """Return the head of a response, adding only Date if it is missing and ``Connection: close`` if requested."""
         ...
 
     def scope_of(self, request: Request) -> AsgiMessage:
@@ -74,7 +74,7 @@ class ClientProtocol(Protocol):
         ...
 
     def create_task(self, coroutine: Coroutine[None, None, None], /) -> None:
-        """Continue a waiting request in a task; the server waits for such tasks when it stops."""
+        """Run a coroutine in a task; the server waits for such tasks when it stops."""
         ...
 
     async def wait_until_flushed(self, timeout_s: float) -> None:
@@ -158,7 +158,7 @@ class LiveConnection(msgspec.Struct, eq=False):
             self._run(go_on(self._coroutine))
 
     def _run(self, wait: Wait | None) -> None:
-        """Handle this wait and those that follow, until the request ends or needs a task."""
+        """Handle this wait and those that follow, until the request ends, needs a task or waits for its body."""
         coroutine = self._coroutine
         assert coroutine is not None  # noqa: S101 - set by begin()
         while wait is not None:
@@ -200,7 +200,7 @@ class LiveConnection(msgspec.Struct, eq=False):
         """Return the whole body; raise ApiError if it is too large, unreadable or cut off."""
         if not self.is_received and self._body_error is None:
             self._body_wait, self._body_end = Body(_MAX_INTERNAL_BODY_BYTES), self.protocol.loop.create_future()
-            self.add_body(b"")  # it may already be too large
+            self.add_body(b"")  # the body may already be too large
             self._continue()
             await self._body_end
         if self._body_error is not None:
@@ -240,7 +240,7 @@ class LiveConnection(msgspec.Struct, eq=False):
     # ------------------------------------------------------------ waits, in the server's loop
 
     async def wait(self, wait: Wait) -> object:
-        """Perform a wait, and return the value to resume the request with."""
+        """Wait as ``wait`` specifies, and return the value to resume the request with."""
         if wait is CHECKPOINT:
             return self._is_client_connected()
         if isinstance(wait, AtGate):
@@ -262,9 +262,10 @@ class LiveConnection(msgspec.Struct, eq=False):
         return self._exchange.sandbox
 
     async def _sleep(self, ms: float) -> None:
-        """Sleep for at least ``ms``.
+        """Sleep for at least ``ms`` milliseconds.
 
-        Raises ServerStopping if the sandbox is closed first, or if it is reset after the client has disconnected.
+        Raises ServerStopping if the sandbox is closed in the meantime, or if it is reset after the client has
+        disconnected.
         """
         disconnected, sandbox = self.protocol.disconnected, self._sandbox
         with until_sandbox_closes(sandbox, lambda: disconnected.done() or sandbox.is_closed) as stop:
@@ -274,7 +275,7 @@ class LiveConnection(msgspec.Struct, eq=False):
             raise ServerStopping
 
     async def _wait_at_gate(self, gate: Gate) -> bool:
-        """Wait at a gate, and return whether it was released in time.
+        """Wait at a gate, and return whether it was released within its limit.
 
         The releasing thread blocks until the exchange ends or reaches its next wait.
         """
@@ -316,7 +317,7 @@ class LiveConnection(msgspec.Struct, eq=False):
         return exchange.gate_ticket(release)
 
     async def _hang(self) -> None:
-        """Wait until the client disconnects, the sandbox closes, or a minute has passed."""
+        """Wait until the client disconnects, the sandbox is closed or reset, or a minute has passed."""
         protocol = self.protocol
         with until_sandbox_closes(self._sandbox) as stop:
             protocol.disconnected.add_done_callback(lambda _: set_done(stop))
@@ -347,7 +348,7 @@ class LiveConnection(msgspec.Struct, eq=False):
             self.protocol.transport.write(data)
 
     def end(self) -> None:
-        """Close the connection unless it stays open for the next request."""
+        """Close the connection unless it is kept alive for another request."""
         if self._must_close():
             self.protocol.finish_connection(is_received=self.is_received)
 
@@ -362,7 +363,7 @@ class LiveConnection(msgspec.Struct, eq=False):
         self.protocol.transport.abort()
 
     def call_later(self, ms: float, callback: Callable[[], object]) -> None:
-        """Schedule a call in the server's event loop, because there may be no further request to trigger it."""
+        """Schedule a callback in the server's event loop, because there may be no further request to trigger it."""
         self.protocol.loop.call_later(ms / 1000 + _TIMER_MARGIN_S, callback)
 
     def _send(self, response: Response, head_of: Callable[..., bytes]) -> None:

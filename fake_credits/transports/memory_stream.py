@@ -28,7 +28,7 @@ _AUTHORITY_PATTERN = re.compile(rb"^https?://[^/?]*")
 
 
 def origin_form(target: bytes) -> bytes:
-    """Return the path and query of a target, which may be a full URL, as sent to a proxy (RFC 9112, section 3.2.2)."""
+    """Return a target's path and query; the target may be a full URL, as in a request to a proxy (RFC 9112, 3.2.2)."""
     return target if target.startswith(b"/") else _AUTHORITY_PATTERN.sub(b"", target, count=1)
 
 
@@ -155,7 +155,7 @@ class WrittenRequest:
         self._chunks.append(bytes(data))
 
     def received(self, timeout_s: float | None = None) -> ReceivedRequest:
-        """Return the request with this timeout; the body is None if it has not been written completely."""
+        """Return the request, with ``timeout_s`` as its timeout; the body is None if it is still incomplete."""
         parser = RequestParser()
         received = parser.feed(b"".join(self._chunks)) or parser.unfinished()
         if received is None:
@@ -180,7 +180,7 @@ class _BaseMemoryStream:
         reset_error: Callable[[], Exception],
         timeout_error: Callable[[], Exception],
     ) -> bytes:
-        """Return the next part, or b"" at the end; after a reset or timeout, raise what a network stream would."""
+        """Return the next part, or b"" at the end; after a reset or timeout, raise the error a network stream would."""
         unread = response_bytes(response) if self._unread is None else self._unread
         chunk, self._unread = unread[:max_bytes], unread[max_bytes:]
         if not chunk and response.outcome == "reset":

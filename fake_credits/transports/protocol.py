@@ -99,7 +99,10 @@ class CreditsProtocol(UvicornProtocol):
             self.loop.call_later(2 * _LINGER_TIMEOUT_S, self.transport.abort)
 
     async def wait_until_flushed(self, timeout_s: float) -> None:
-        """Wait up to ``timeout_s`` for the peer's kernel to receive everything written; an RST discards unsent data."""
+        """Wait up to ``timeout_s`` for the peer's kernel to receive everything written.
+
+        Otherwise, an RST would discard the data that is still unsent.
+        """
         deadline_s = monotonic_s() + timeout_s
         while not self.disconnected.done() and (
             self.transport.get_write_buffer_size() or self.kernel_socket.unsent_bytes()
@@ -296,7 +299,7 @@ class CreditsProtocol(UvicornProtocol):
         return response.head(self.date, close=close)
 
     def raw_head(self, response: Response, *, close: bool) -> bytes:
-        """Return the head of a response whose headers are complete except for the date."""
+        """Return the head of a response, adding only Date if it is missing and ``Connection: close`` if requested."""
         has_date = any(name.lower() == b"date" for name, _ in response.headers)
         headers = response.headers if has_date else [(b"date", self.date), *response.headers]
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])

@@ -44,7 +44,7 @@ class SharedResources:
         return Sandbox(settings, self._keys, f"s{next(self._sandbox_numbers)}")
 
     def world(self, name_or_world: str | Path | LoadableWorld, seed: int) -> LoadableWorld:
-        """Return the world with this name or in this file, loading it only once; return a `World` unchanged.
+        """Return the world for a profile name or a file; return a `World` unchanged.
 
         Raises ValueError for an unknown name or an unreadable or invalid file, and TypeError for any other type.
         """
@@ -116,7 +116,7 @@ class SharedResources:
             return server
 
     def close(self) -> None:
-        """Stop the live servers. A later call to `server` starts a new one on another port."""
+        """Stop the live servers. A later call to `server` starts a new one, usually on a different port."""
         with self._lock:
             servers, self._servers = self._servers, []
         for server in servers:

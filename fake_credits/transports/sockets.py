@@ -18,8 +18,8 @@ if sys.platform != "win32":
     import fcntl
     import termios
 
-_TCP_ESTABLISHED = 1  # TCP_ESTABLISHED on Linux
-_TCP_CONNECTION_INFO, _TCPS_ESTABLISHED, _SO_NWRITE = 0x106, 4, 0x1024  # macOS; missing from the socket module
+_TCP_ESTABLISHED = 1  # the value on Linux
+_TCP_CONNECTION_INFO, _TCPS_ESTABLISHED, _SO_NWRITE = 0x106, 4, 0x1024  # the values on macOS
 
 
 class KernelSocket:
@@ -29,7 +29,7 @@ class KernelSocket:
         self._transport_socket: Any = transport.get_extra_info("socket")
         self._query_socket: socket.socket | None = None
         if self._transport_socket is not None and sys.platform in ("linux", "darwin"):
-            # Created once, because uvloop would create a socket object for each query, with two system calls.
+            # Created once, because uvloop would create a new socket object for each query.
             whole = self._transport_socket
             self._query_socket = socket.socket(whole.family, whole.type, whole.proto, whole.fileno())
 
@@ -198,7 +198,7 @@ def set_done(future: "asyncio.Future[bool]") -> None:
 def until_sandbox_closes(
     sandbox: Sandbox, applies: Callable[[], bool] = lambda: True
 ) -> Generator["asyncio.Future[bool]"]:
-    """Yield a future that is done once the sandbox is closed or reset at a time when ``applies()`` is true."""
+    """Yield a future that is done once the sandbox is closed or reset while ``applies()`` is true."""
     loop = asyncio.get_running_loop()
     closed: asyncio.Future[bool] = loop.create_future()
 

@@ -1,6 +1,6 @@
 """Everything that depends on uvicorn: a base class for protocols, and a server that starts and stops quickly.
 
-``tests/transports/test_uvicorn_adapter.py`` checks the private names used here.
+``tests/transports/test_uvicorn_adapter.py`` checks the parts of uvicorn's private API that are used here.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ class UvicornProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(delay_s, self._check_keep_alive)
 
     def create_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Continue a waiting request in a task; the server waits for such tasks when it stops."""
+        """Run a coroutine in a task; the server waits for such tasks when it stops."""
         task = self.loop.create_task(coroutine)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -113,7 +113,7 @@ class UvicornServer(Server):
         self._tls_listeners: tuple[TlsListener, ...] = ()
 
     async def start(self, listener: socket.socket, ssl_context: ssl.SSLContext | None) -> None:
-        """Start accepting connections, over TLS if ``ssl_context`` is passed."""
+        """Start accepting connections, over TLS unless ``ssl_context`` is None."""
         self._listener = listener
         self.lifespan = self.config.lifespan_class(self.config)
         self.servers = []
@@ -129,14 +129,14 @@ class UvicornServer(Server):
         self._tls_listeners = (tls_listener,)
 
     def refresh_date(self) -> None:
-        """Update the Date header to the current second."""
+        """Set the Date header to the current time."""
         self.server_state.default_headers = [(b"date", http_date(wall_clock_ms() // 1000))]
 
     async def shut_down(self) -> None:
         """Close the listeners, abort all connections, and wait up to 5 s for their requests to end."""
-        # asyncio sets up accepted connections in the loop's next iteration; that would fail with the listener closed.
+        # asyncio sets up accepted connections in the loop's next iteration; this fails once the listener is closed.
         if self._listener is not None:
-            with contextlib.suppress(NotImplementedError):  # not implemented by event loops on Windows
+            with contextlib.suppress(NotImplementedError):  # not implemented by the default event loop on Windows
                 asyncio.get_running_loop().remove_reader(self._listener)
         await asyncio.sleep(0)
         for server in self.servers:

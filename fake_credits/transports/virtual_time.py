@@ -22,7 +22,7 @@ from fake_credits.http_message import Outcome
 
 
 def finish_without_client(coroutine: ExchangeCoroutine) -> None:
-    """Finish an exchange whose client disconnected just before the response."""
+    """Finish an exchange whose client disconnected just before the response started."""
     wait = run_to_wait(coroutine, value=False)
     if wait is not None:
         coroutine.close()
@@ -285,7 +285,7 @@ class SuspendedExchange:
                 self._continue_without_client()
 
     def _continue_without_client(self) -> None:
-        """Abandon the exchange: continue it without its client, unless it would never end."""
+        """Mark the exchange as abandoned and let it continue without its client; end it if it would wait forever."""
         wait = self._wait
         if self._is_finished:
             return

@@ -32,7 +32,7 @@ def make_world(profile: Profile, seed: int) -> World:
 
 
 class WorldLibrary:
-    """Finds worlds by name, and caches the most recently generated ones, except large ones."""
+    """Finds worlds by name or file path, and caches recently used generated worlds, except large ones."""
 
     def __init__(self) -> None:
         self._cached_make_world = lru_cache(_MAX_CACHED_WORLDS)(make_world)
@@ -43,8 +43,8 @@ class WorldLibrary:
     def find(self, name: str | Path, seed: int) -> World:
         """Return the world for a profile (a name or a TOML file) and a seed, or the world in a JSON file.
 
-        A JSON file has its own seed. Raises UnknownWorld for any other name, and WorldError for a file that can't be
-        read or is invalid.
+        ``seed`` is ignored for a JSON file, which contains its own. Raises UnknownWorld for any other name, and
+        WorldError for a file that can't be read or is invalid.
         """
         path, profile = Path(name), PROFILES.get(str(name))
         if profile is None and not _is_file(path):
@@ -62,5 +62,5 @@ class WorldLibrary:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # the name is too long for a file
+    except OSError:  # for example, because the name is too long
         return False

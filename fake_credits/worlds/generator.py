@@ -1,4 +1,4 @@
-"""The generation of user ids and histories, which depend only on the seed, the profile and the user's ordinal."""
+"""Generation of user ids and histories, which depend only on the seed, the profile and the user's ordinal."""
 
 from array import array
 from bisect import bisect_right
@@ -42,7 +42,7 @@ class Identity(NamedTuple):
         )
 
     def encode_bits(self, alphabet: str, length: int) -> str:
-        """Return the bits encoded in an alphabet."""
+        """Encode the low-order bits as ``length`` characters from ``alphabet``."""
         letters: list[str] = []
         bits = self.bits
         for _ in range(length):
@@ -113,7 +113,7 @@ def _draw_names(seed: int) -> tuple[list[str], list[str], list[str]]:
 
 
 GENERATOR_VERSION = 1
-"""The version of the generated data; increase it when a change makes the same seed and profile yield other data."""
+"""The version of the generated data; increase it when a change makes the same seed and profile yield different data."""
 
 _HOUR_MS = 3_600_000
 _MONTH_MS = 30 * 24 * _HOUR_MS
@@ -187,7 +187,10 @@ def generate_histories(profile: Profile, seed: int) -> Iterator[GeneratedUser]:
 
 
 def _plan_users(profile: Profile, seed: int) -> list[_UserPlan]:
-    """Return each user's kind and number of transactions; a few users have many, and the total is the profile's."""
+    """Return each user's kind and number of transactions.
+
+    A few users have many transactions; the total is ``profile.transactions``.
+    """
     draw = keyed_generator(seed, profile.name, GENERATOR_VERSION, "sizes").random
     users: list[_UserPlan] = []
     weights: list[int] = []
@@ -234,8 +237,8 @@ def _apply_weekly_pattern(even_ms: int) -> int:
 def _draw_history(draw: Callable[[], float], profile: Profile, lifetime: _Lifetime) -> TransactionColumns | None:
     """Return a user's transactions, starting with the sign-up grant, or None if a top-up is needed but not allowed.
 
-    Only the last consumption of users who use up their credits takes the balance to 0; all other consumptions leave at
-    least one credit.
+    If the user is depleted, the last consumption takes the balance to 0. Every other consumption leaves at least one
+    credit.
     """
     deltas, codes, times = [profile.signup_grant], [_GRANT_CODE], [lifetime.created_ms]
     balance, refundable = profile.signup_grant, 0

@@ -1,4 +1,4 @@
-"""Profiles: the parameters of a world, built in or read from a TOML file whose keys are the fields."""
+"""Profiles: the parameters of a world, built in or read from a TOML file whose keys are the fields of `Profile`."""
 
 import tomllib
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _TYPE_NAMES: Mapping[Any, str] = {str: "a string", int: "an integer", float: "a 
 
 def _number_field(
     default: int | float, minimum: float, maximum: float, doc: str
-) -> Any:  # returns Any, as `dataclasses.field` does
+) -> Any:  # returns Any, to suit both int and float fields
     return field(default=default, metadata={"least": minimum, "most": maximum, "doc": doc})
 
 

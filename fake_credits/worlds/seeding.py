@@ -1,8 +1,8 @@
-"""Seeding: writing a world to any server through the six operations of the API.
+"""Seeding: writing a world to any server, using only the operations of the Credits API.
 
 Nothing is stored between runs: each user's existing history is read and then continued. If a write gets no usable
-response, the balance shows whether it took effect. At the end, each user's balance is compared with the planned one, to
-detect a write that took effect only after that check.
+response, the balance shows whether it took effect. After a user's last write, the balance is compared with the planned
+one, to detect a write that took effect only after its own check.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ DeltaAndReason = tuple[int, Reason | str]
 
 _USER_ABSENT = -1
 _RETRYABLE_STATUSES = (408, 425, 429)  # Request Timeout, Too Early, Too Many Requests
-_CONFLICT_HINT = "another client is writing to this user, or a lost write took effect late"
+_CONFLICT_HINT = "another client is changing this user's balance, or a write whose response was lost took effect late"
 _MAX_PAUSE_S = 30.0
 
 
@@ -41,7 +41,7 @@ class WorldTotals(NamedTuple):
 
 
 class ExistingData(NamedTuple):
-    """The part of a world that a server already has."""
+    """The numbers of a world's users and transactions that a server already has."""
 
     users: int = 0
     transactions: int = 0
@@ -68,7 +68,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 
 def compute_totals(world: World, contract: Contract, application_id: str, on_progress: ProgressCallback) -> WorldTotals:
-    """Return a world's totals; raise WorldError if it can't be generated or violates the contract.
+    """Return a world's totals; raise WorldError if the world can't be generated or violates the contract.
 
     ``on_progress`` is called with each user's number of transactions.
     """
@@ -179,7 +179,7 @@ class _UserSeeder:
         self._balances = [0, *accumulate(history.columns.deltas)]
 
     async def count_existing(self, *, must_connect: bool = False) -> int:
-        """Return how many of the planned transactions exist, or `_USER_ABSENT`.
+        """Return how many of the planned transactions exist, or `_USER_ABSENT` if the user does not exist.
 
         With ``must_connect``, a call that gets no response at all is not retried.
         """
@@ -203,7 +203,7 @@ class _UserSeeder:
         """Write the transactions after the first ``count``, and check that the final balance is as planned."""
         if count == _USER_ABSENT:
             count = 0
-        else:  # count again: the last write of an interrupted run may have taken effect since
+        else:  # count again: the last write of an interrupted run may have taken effect after the scan
             existing = max(await self.count_existing(), 0)
             on_progress(existing - count)
             count = existing
@@ -275,4 +275,4 @@ class _UserSeeder:
                 return await call()
             except FakeCreditsError as failure:
                 await self._retry_policy.wait(failure, attempts, f"user {self._id!r}")
-        raise AssertionError("unreachable: the retry policy raises in the end")
+        raise AssertionError("unreachable: the retry policy eventually raises")

@@ -1,4 +1,4 @@
-"""The `World`: users with back-dated histories, and world files."""
+"""The `World` class (users with back-dated histories), and functions for world files."""
 
 import hashlib
 import threading
@@ -18,7 +18,7 @@ from fake_credits.ledger import REASON_CODES, Account, Ledger, TransactionColumn
 
 
 class WorldError(ValueError):
-    """An invalid profile, world or file; the message names it, the invalid value and the rule."""
+    """A profile, world or file that is invalid or can't be used; the message says which one and why."""
 
 
 class UnknownWorld(WorldError):
@@ -31,7 +31,7 @@ class TargetError(Exception):
 
 WEEK_MS = 7 * 86_400_000
 WORLD_SPAN_MS = 51 * WEEK_MS
-"""The time span of a world. It ends on the last Monday, so it starts less than a year ago."""
+"""The time span of a world. It ends on the most recent Monday, so it starts less than a year ago."""
 
 MAX_KEPT_TRANSACTIONS = 200_000
 """The histories of a world with more transactions than this are not kept in memory, but generated each time."""
@@ -49,7 +49,10 @@ class UserHistory(NamedTuple):
 
 
 def world_start_ms(now_ms: int) -> int:
-    """Return the start of a world ending on the last Monday before ``now_ms``; raise WorldError if that is pre-1970."""
+    """Return the start of a world that ends on the last Monday before ``now_ms``.
+
+    Raises WorldError if the start would be before 1970.
+    """
     start_ms = now_ms - (now_ms - _FIRST_MONDAY_MS) % WEEK_MS - WORLD_SPAN_MS
     if start_ms < 0:
         raise WorldError(
@@ -87,7 +90,7 @@ class World:
         return f"<World {self.name!r} with {self.transaction_count} transactions>"
 
     def histories(self) -> Iterable[UserHistory]:
-        """Return the users, cached unless they have too many transactions; raise WorldError if generation fails."""
+        """Return the users' histories, cached unless the world is too large; raise WorldError if generation fails."""
         if self.transaction_count > MAX_KEPT_TRANSACTIONS:
             return self._make_histories()
         with self._lock:
@@ -141,7 +144,7 @@ class World:
 WORLD_FORMAT_VERSION = 1
 """The version of the file format."""
 
-_MAX_WORLD_FILE_BYTES = 2**30  # ten times the size of the largest built-in world
+_MAX_WORLD_FILE_BYTES = 2**30  # about ten times the file size of the largest built-in world
 _CODE_BY_LETTER = {reason.value[0]: code for reason, code in REASON_CODES.items()}
 _LETTER_TABLE = bytes(map(ord, _CODE_BY_LETTER)).ljust(256, b"?")  # indexed by code, for `bytes.translate`
 

@@ -1,7 +1,7 @@
 """The pytest plugin's hooks and fixtures.
 
-Until a fixture is used, this module imports only pytest and the standard library, so that the plugin costs almost
-nothing when it is installed but not used. PYTEST_DONT_REWRITE
+This module imports the fake only when it is needed, so that the plugin costs almost nothing when it is installed but
+not used. PYTEST_DONT_REWRITE
 """
 
 import os
@@ -118,7 +118,7 @@ def _marker_line(config: pytest.Config) -> str:
 
 
 class _SandboxPlugin:
-    """Provides the ``fake_credits`` fixture. It stores the config, because requesting ``pytestconfig`` takes time."""
+    """A plugin with the ``fake_credits`` fixture. It stores the config to avoid the cost of ``pytestconfig``."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -145,7 +145,7 @@ class _SandboxPlugin:
 
 
 class _AutousePlugin:
-    """Provides an autouse fixture that gives every test a sandbox if the ini option ``fake_credits_autouse`` is on."""
+    """A plugin, registered if ``fake_credits_autouse`` is on, whose autouse fixture gives every test a sandbox."""
 
     @pytest.fixture(autouse=True)
     def fake_credits_for_every_test(self, fake_credits: "FakeCredits") -> None:
@@ -163,8 +163,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Return a short id for a rule or an effect."""
-    effects = sys.modules.get("fake_credits.faults.effects.base")  # if not loaded, ``val`` can't be either
+    """Return a short id for a rule, an effect or a distribution, or None for any other value."""
+    effects = sys.modules.get("fake_credits.faults.effects.base")  # if not loaded, ``val`` isn't a FaultValue
     return str(val) if effects is not None and isinstance(val, effects.FaultValue) else None
 
 
@@ -187,8 +187,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _marker_options(item: pytest.Item) -> dict[str, object]:
     """Return the merged options of a test's markers, parsed once; raise ValueError for an invalid marker.
 
-    If an object has several markers, the one added last wins: one on a parameter over one on the function, one on a
-    subclass over one on its base class.
+    Markers closer to the test win: a function's over its class's or module's. On the same level, the marker added last
+    wins: a parameter's over the function's, a subclass's over its base class's.
     """
     marks = [mark for node in item.listchain() for mark in node.own_markers if mark.name == "fake_credits"]
     if not marks:
@@ -243,7 +243,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Hide the fake's frames in tracebacks, and add the sandboxes' exchanges to the reports of failing or all tests."""
+    """Hide the fake's frames in tracebacks, and add the sandboxes' exchanges to reports as the log option says."""
     if call.excinfo is not None and "fake_credits.errors" in sys.modules:
         from pytest_fake_credits.terminal import hide_internal_frames
 
@@ -275,8 +275,7 @@ def pytest_exception_interact(node: pytest.Item | pytest.Collector, report: pyte
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
-    """Colour the sections that pytest's own summary prints; the reports themselves stay plain, for example for JUnit
-    XML."""
+    """Colour the sections that pytest's summary prints; the reports stay plain for formats such as JUnit XML."""
     if terminalreporter.hasmarkup:
         from pytest_fake_credits.terminal import colored_sections
 
@@ -324,7 +323,7 @@ def _factory(config: pytest.Config) -> "Factory":
 
 
 def _options_without_markers(config: pytest.Config) -> dict[str, object]:
-    # Wider-scoped fixtures have no public way to get an override from the running test's conftests.
+    # No public API lets a wider-scoped fixture get the running test's override of ``fake_credits_settings``.
     request: pytest.FixtureRequest | None = getattr(config.stash[_TEST_KEY], "_request", None)
     settings: object = request.getfixturevalue("fake_credits_settings") if request else {}
     return _defaults_of_test(config, settings)
@@ -380,8 +379,8 @@ def fake_credits_env(
 ) -> dict[str, str]:
     """Set ``CREDITS_BASE_URL``, ``CREDITS_API_KEY`` and so on for the code under test; return the variables.
 
-    The ini option ``fake_credits_env`` can replace them. The loopback addresses are added to ``NO_PROXY``. The user is
-    not created.
+    The ini option ``fake_credits_env`` can replace these variables. The loopback addresses are added to ``NO_PROXY``.
+    The default user is not created.
     """
     from fake_credits.transports.environment import env_values, no_proxy_with_loopback
 
@@ -390,7 +389,7 @@ def fake_credits_env(
         fields = env_values(fake_credits.sandbox, fake_credits.base_url)
     except ValueError as error:  # the contract may reject the default user's id
         raise failure(
-            f"cannot set the variables: {error}; choose another with the ini option fake_credits_user_id"
+            f"cannot set the variables: {error}; choose another user id with the ini option fake_credits_user_id"
         ) from None
     variables = {name: text.format_map(fields) for name, text in templates.items()}
     variables |= no_proxy_with_loopback(os.environ)

@@ -33,7 +33,7 @@ class PluginOption(NamedTuple):
 
     @property
     def ini(self) -> str:
-        """Return the name of the ini option, which is also the option's name in pytest's parsed command line."""
+        """Return the name of the ini option, which is also the ``dest`` of the flag."""
         return "fake_credits_" + self.name
 
     @property
@@ -90,18 +90,18 @@ PLUGIN_OPTIONS = (
         ini_only=True,
     ),
     PluginOption(
-        "explore", "inject every fault at every call of each test, and check the results against the ledger", False
+        "explore", "inject faults into the application's calls, and check the results against the ledger", False
     ),
     PluginOption(
         "explore_what", "faults to inject while exploring", "default", "default, writes, same, all or names of faults"
     ),
-    PluginOption("explore_depth", "maximum number of faults in one run while exploring", 2, "1, 2 or 3", int),
+    PluginOption("explore_depth", "maximum number of faults in one run of an exploration", 2, "1, 2 or 3", int),
     PluginOption("explore_budget", "maximum number of runs with faults for each test", 200, "1 or more", int),
     PluginOption(
         "explore_report",
         "file for a report on all explorations",
         "",
-        "a file: *.html, *.xml, *.md, or JSON",
+        "*.html, *.xml, *.md, or any other name for JSON",
         is_path=True,
     ),
     PluginOption("schedule", "schedule to replay", "", "such as '2:lost_after'"),
@@ -122,7 +122,7 @@ PLUGIN_OPTIONS = (
         ini_only=True,
     ),
 )
-"""Every option except the multi-line ini options ``fake_credits_env``, ``_intercept`` and ``_trust``."""
+"""Every option except the multi-line ``fake_credits_env``, ``fake_credits_intercept`` and ``fake_credits_trust``."""
 
 ENV_FIELDS = {
     "base_url": "CREDITS_BASE_URL",
@@ -142,7 +142,7 @@ _LINE_OPTIONS = {
     "env": "variables that the fake_credits_env fixture sets instead of CREDITS_BASE_URL and so on: one "
     "NAME=text per line, where text may contain " + ", ".join(f"{{{name}}}" for name in ENV_FIELDS),
 }
-_PLUGIN_ONLY = ("mode", "log", "early_env", "autouse", "env", "schedule")  # and those that begin with "explore"
+_PLUGIN_ONLY = ("mode", "log", "early_env", "autouse", "env", "schedule")  # and all names that begin with "explore"
 
 SETTINGS_KEY = pytest.StashKey[Mapping[str, PluginSetting]]()
 _DEFAULTS_KEY = pytest.StashKey[tuple[Mapping[str, object], Mapping[str, object]]]()
@@ -215,16 +215,16 @@ def _read_switch(option: PluginOption, config: pytest.Config) -> PluginSetting:
 
 
 def is_enabled(config: pytest.Config, name: str) -> bool:
-    """Return the value of a boolean option; raise UsageError if it is not a boolean."""
+    """Return the value of a boolean ini option; raise UsageError if the value is not a boolean."""
     ini = f"fake_credits_{name}"
     try:
         return bool(config.getini(ini))
-    except (ValueError, pytest.UsageError) as error:  # older pytest versions do not name the option
+    except (ValueError, pytest.UsageError) as error:  # older pytest versions do not name the option in the message
         raise pytest.UsageError(f"fake-credits: ini option {ini} must be true or false: {error}") from None
 
 
 def default_options(config: pytest.Config, settings: Mapping[str, object]) -> dict[str, object]:
-    """Return a sandbox's configured options, in order of precedence: command line, ``settings``, ini, environment."""
+    """Return sandbox options from the command line, ``settings``, ini file and environment, in order of precedence."""
     if _DEFAULTS_KEY not in config.stash:
         given = {name: each for name, each in config.stash[SETTINGS_KEY].items() if each.source != "default"}
         if mode := given.get("mode"):

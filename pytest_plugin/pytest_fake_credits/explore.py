@@ -70,12 +70,12 @@ class ExplorePlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        """Explore a test instead of running it."""
+        """Explore a test instead of running it once, if exploration is requested."""
         options = self._options_for(item)
         if options is None:
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        codes = [*_codes([getattr(item, "obj", None)])]  # read now, because reading it later would create an instance
+        codes = [*_codes([getattr(item, "obj", None)])]  # now, because reading item.obj later would create an instance
         self._test_code.add(codes)
         exploration = self._exploration = Exploration(item.nodeid, options, self._test_code)
         exploration.code = codes[0] if codes else None
@@ -129,7 +129,7 @@ class ExplorePlugin:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Collect an exploration, possibly from a pytest-xdist worker."""
+        """Collect a test's exploration from its report, which may come from a pytest-xdist worker."""
         document = getattr(report, _REPORT_ATTRIBUTE, None)
         if document is not None:
             self._documents.append(document)
@@ -141,7 +141,7 @@ class ExplorePlugin:
                     reports.remove(report)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print what was explored, what was not, and why."""
+        """Print what was explored, and what was not explored and why."""
         if self._documents:
             terminalreporter.section("fake-credits exploration")
             for line in summary_lines(self._documents):
@@ -174,7 +174,7 @@ class ExplorePlugin:
                     phases = self._run_item(item, recorder, nextitem, lambda: _raise_findings(exploration))
                     continue
                 with self._quietly(), sleeps.recording():
-                    # a sibling as the next test, so that fixtures of wider scopes are kept
+                    # with a copy as the next item, pytest does not tear down fixtures of wider scopes
                     phases = self._run_item(item, recorder, copy.copy(item))
                 reference = reference or phases
         finally:
@@ -215,7 +215,7 @@ class ExplorePlugin:
                 hook(item=item, **kwargs)
             finally:
                 if when == "call" and self._recorder is not None:
-                    self._recorder.finish()  # before the report, which reads the journal too
+                    self._recorder.finish()  # before pytest makes the report, because that also reads the journal
             at_end()
 
         reraise = (pytest.exit.Exception, KeyboardInterrupt)
@@ -230,7 +230,7 @@ class ExplorePlugin:
             stack.callback(setattr, sys, "breakpointhook", sys.breakpointhook)
             sys.breakpointhook = lambda *_args, **_kwargs: None  # only the last run stops at breakpoints
             stack.callback(setattr, self._config.option, "tbstyle", self._config.option.tbstyle)
-            self._config.option.tbstyle = "value"  # these reports are not shown, and a traceback takes 20 ms
+            self._config.option.tbstyle = "value"  # these reports are not shown, and formatting a traceback takes 20 ms
             stack.enter_context(warnings.catch_warnings(record=True))
             if self._config.getoption("capture", "fd") == "no":
                 stack.enter_context(redirect_stdout(io.StringIO()))
@@ -275,10 +275,10 @@ def _default_options(settings: Mapping[str, PluginSetting]) -> ExploreOptions:
 
 
 class _ExplorationFailed(Failed):
-    """The failure of a test whose exploration has red findings although its last run passed."""
+    """A failure that exploration raises for a test whose last run has passed."""
 
 
-# Shown like pytest's own failures.
+# These names make pytest show it like its own failures.
 _ExplorationFailed.__module__, _ExplorationFailed.__qualname__ = "builtins", "Failed"
 
 
@@ -299,7 +299,7 @@ def _raise_findings(exploration: Exploration) -> None:
 def _reports_of(
     item: pytest.Item, phases: list[_Phase], reference: list[_Phase], exploration: Exploration
 ) -> list[pytest.TestReport]:
-    """Return the reports of the last run or, if it failed only because state leaks, of the first."""
+    """Return the reports of the last run or, if it failed because earlier runs left state behind, of the first."""
     reports = [report for _, report in phases]
     if exploration.leaks and len(reference) == len(reports):
         reports[:2] = [report for _, report in reference[:2]]
@@ -331,7 +331,7 @@ def _prepare(item: pytest.Item) -> None:
     function: Any = item
     if hasattr(item, "_request") and not function._request:
         function._initrequest()
-        if item.__dict__.get("_instance") is not None:  # item.instance would create one
+        if item.__dict__.get("_instance") is not None:  # reading item.instance would create one
             del function._instance
             function._obj = None
     item._report_sections.clear()  # pyright: ignore[reportPrivateUsage]

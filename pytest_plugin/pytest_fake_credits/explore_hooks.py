@@ -25,7 +25,7 @@ MarkerOptions = Callable[[pytest.Item], Mapping[str, object]]
 
 class _HookSpecifications:
     def pytest_fake_credits_explored(self, item: pytest.Item, exploration: "Exploration") -> None:
-        """Called after a test has been explored, with its schedules and verdicts."""
+        """Called after a test has been explored; ``exploration`` holds its schedules and verdicts."""
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -62,7 +62,7 @@ def watch_for_explorations(config: pytest.Config, marker_options: MarkerOptions)
 
 
 class _Registration:
-    """Registers the exploration plugin when an option, a marker or a worker's report requires it."""
+    """A plugin that registers the exploration plugin when an option, a marker or a worker's report requires it."""
 
     def __init__(self, config: pytest.Config, marker_options: MarkerOptions) -> None:
         self._config = config
@@ -78,12 +78,12 @@ class _Registration:
         return plugin
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Look for a marker that requests exploration."""
+        """Register the exploration plugin if a marker requests exploration."""
         marks = (mark for item in items for mark in item.iter_markers("fake_credits"))
         if _plugin_of(self._config) is None and any(mark.kwargs.get("explore", False) is not False for mark in marks):
             self._register()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Register the plugin on the first exploration from a pytest-xdist worker; it then gets the others directly."""
+        """Register the plugin when a pytest-xdist worker first reports an exploration; it gets later ones directly."""
         if hasattr(report, "fake_credits_exploration") and _plugin_of(self._config) is None:
             self._register().pytest_runtest_logreport(report)

@@ -28,7 +28,7 @@ __all__ = ["Factory", "TrackedSandbox"]
 
 
 class TrackedSandbox:
-    """A sandbox, and what is new in it since the running test started."""
+    """A sandbox, and what has happened in it since the running test started."""
 
     def __init__(self, fake: FakeCredits) -> None:
         self.fake = fake
@@ -54,7 +54,7 @@ class TrackedSandbox:
         self._earlier_sources += sandbox.faults.unused_rules()
 
     def start_call(self) -> None:
-        """Ignore the existing rules if the sandbox outlives the test, because they may fire in a later test."""
+        """Don't report existing rules as unused if the sandbox outlives the test: they may fire in a later test."""
         sandbox = self.fake.sandbox
         self._exchanges_before_call = self.fake.journal.ended_count
         self._earlier_sources += sandbox.problems_at_reset
@@ -68,7 +68,7 @@ class TrackedSandbox:
         return self.fake.journal.entries()[-count:] if count else ()
 
     def missed_lines(self) -> list[str]:
-        """Return lines that list which of this test's requests were not intercepted."""
+        """Return report lines for this test's requests that were not intercepted."""
         return self.fake.sandbox.interception_log.lines(self._missed_before)
 
     def interception_hint(self) -> str:
@@ -85,12 +85,12 @@ class TrackedSandbox:
         call_count = self.fake.journal.ended_count - self._exchanges_before_call
         of_call = entries[-call_count:] if call_count else ()
         of_fixtures = {entry.request_id for entry in entries[: len(entries) - len(of_call)]}
-        if all(entry.request_id in own_ids for entry in of_call if entry.delivered):  # a lost response has no id
+        if all(entry.request_id in own_ids for entry in of_call if entry.delivered):  # a lost response reveals no id
             own_ids = frozenset[str]()
         return lambda entry: entry.request_id in own_ids or entry.request_id in of_fixtures
 
     def problems(self) -> list[SandboxProblem]:
-        """Return this test's problems, including those before a reset; an inconsistent ledger is reported once."""
+        """Return this test's problems, even those from before a reset; report an inconsistent ledger only once."""
         sandbox = self.fake.sandbox
         found = [*sandbox.problems_at_reset, *sandbox.find_problems()]
         found = [problem for problem in found if not self._is_from_outside(problem)]
@@ -124,7 +124,7 @@ class Factory:
         self._listener = early_environment.listener if early_environment else None
         self._tracked: list[TrackedSandbox] = []
         self._server: LiveServer | None = None
-        self._example_count: int | None = None  # None outside a test's call phase
+        self._example_count: int | None = None  # None before a test's call phase
         self._is_serving = early_environment is not None  # the environment already has the server's URL
 
     def __repr__(self) -> str:
@@ -184,13 +184,13 @@ class Factory:
         return explore_loop(make, explore_options, code)
 
     def make(self, options: Mapping[str, object], kind: type[FakeCredits] = FakeCredits) -> FakeCredits:
-        """Return a `FakeCredits` with these marker options and no defaults; raise ValueError for an invalid option."""
+        """Return a `FakeCredits` with these options, without adding defaults; raise ValueError for an invalid one."""
         sandbox_options: dict[str, Any] = {**options}
         live, urls = sandbox_options.pop("live", False), sandbox_options.pop("intercept", ())
         sandbox_options.pop("allow", None)
         sandbox_options.pop("explore", None)
         if self._is_serving:
-            self._start_server()  # before the sandbox starts its own server, which may use a different contract
+            self._start_server()  # first, because a server that the sandbox starts would not use the listener
         fake = kind(mode="live" if live else "in-process", shared=self._shared, **sandbox_options)
         try:
             if urls:
@@ -198,7 +198,7 @@ class Factory:
             if self._is_serving:
                 fake.serve()
         except BaseException:
-            fake.close()  # otherwise it would keep its API key
+            fake.close()  # otherwise its API key would stay reserved
             raise
         tracked = TrackedSandbox(fake)
         if self._example_count is not None:
@@ -237,7 +237,7 @@ class Factory:
         """Return the sandboxes that the running test may have used.
 
         With ``only_last_example``, sandboxes that a Hypothesis test created are included only if they are from its last
-        example. An example starts when the test creates a sandbox while it has no other one open.
+        example. An example starts when the test creates a sandbox while none of its others is open.
         """
         return [
             tracked

@@ -15,7 +15,7 @@ def failure(message: str) -> BaseException:
 
 
 def is_marked_itself(item: pytest.Item, option: str) -> bool:
-    """Return whether a marker on the function or its parameter, not on a class or a module, sets an option."""
+    """Return whether a marker on the function or on a parameter, not on a class or a module, sets an option."""
     return any(option in mark.kwargs for mark in item.own_markers if mark.name == "fake_credits")
 
 
@@ -23,7 +23,7 @@ def fail_on_unused_options(item: pytest.Item, *, is_over: bool) -> None:
     """Fail a test that has a marker on its function or a parameter, but no sandbox to apply it to.
 
     Markers on a class or a module may be intended for other tests. ``allow`` also applies to the factory's sandboxes. A
-    test that uses pytest's ``request`` may request the fixture while it runs.
+    test that uses pytest's ``request`` may request the fixture while it runs, so it is checked only once it is over.
     """
     fixtures: Sequence[str] = getattr(item, "fixturenames", ())
     if "fake_credits" in fixtures:

@@ -1,6 +1,7 @@
 """The options of the marker and of `fake_credits_settings`: those of a sandbox, and a few that only the plugin has.
 
-This module imports the fake, so only tests with a marker or a fixture import it. PYTEST_DONT_REWRITE
+This module imports the fake, so it is imported only when a marker, a fixture or ``--markers`` is used.
+PYTEST_DONT_REWRITE
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,7 +30,7 @@ def _parse_live(value: object) -> bool:
 
 
 def _keep(value: object) -> object:
-    return value  # `parse_marks` checks it, with a more detailed message
+    return value  # `parse_marks` checks the value and gives a more detailed message
 
 
 _PLUGIN_RULES = {
@@ -53,7 +54,7 @@ def marker_help() -> str:
 
 
 def parse_marks(marks: Iterable[pytest.Mark]) -> dict[str, object]:
-    """Merge the options of markers, the last of which wins; raise OptionError for an invalid one."""
+    """Merge the options of markers, with later ones taking precedence; raise OptionError for an invalid marker."""
     options: dict[str, object] = {}
     for mark in marks:
         if mark.args:
@@ -76,9 +77,9 @@ def _check_explore(value: object) -> object:
 
 
 def as_outer_faults(faults: object) -> tuple[Rule, ...]:
-    """Return the rules in ``faults``, marked as optional, because they are declared outside the test.
+    """Return the rules in ``faults``, marked as optional because they are declared outside the test.
 
-    Raises FaultError for an invalid one.
+    Raises FaultError for an invalid rule.
     """
     return as_conditions(parse_rules(faults))
 

@@ -1,4 +1,4 @@
-"""The progress line that an exploration shows on a terminal, except in CI and under pytest-xdist.
+"""The progress line that an exploration shows on a terminal, but not under pytest-xdist.
 
 PYTEST_DONT_REWRITE
 """
@@ -47,5 +47,5 @@ class Progress:
         """Erase the line."""
         if self._reporter is not None and self._is_visible:
             self._reporter.write(_ERASE_LINE, flush=True)
-            self._reporter.currentfspath = None  # so that pytest rewrites the erased file name
+            self._reporter.currentfspath = None  # so that pytest writes the erased file name again
             self._is_visible = False

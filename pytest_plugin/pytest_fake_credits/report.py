@@ -110,7 +110,7 @@ class ExchangeTable:
         return lines
 
     def repeated_writes(self) -> list[str]:
-        """Return a sentence for each write that was committed again because its client had not learned of it."""
+        """Return a sentence for each write that was committed without its client's knowledge and then repeated."""
         sentences: list[str] = []
         for entry, again in self._repeated[:_MAX_REPEATED_WRITES]:
             key = " with the same idempotency key" if entry.idempotency_key == again.idempotency_key != "" else ""
@@ -126,7 +126,7 @@ def _without(entries: Sequence[JournalEntry], excluded: Sequence[JournalEntry]) 
 
 
 def _repeated_writes(entries: Sequence[JournalEntry]) -> Iterator[tuple[JournalEntry, JournalEntry]]:
-    """Yield each committed write whose client did not learn of it, with the next write that repeats it."""
+    """Yield each write that was committed without its client's knowledge, with the next write that repeats it."""
     committed = [entry for entry in entries if entry.committed and entry.delta is not None]
     for number, entry in enumerate(committed):
         same = (later for later in committed[number + 1 :] if _write_key(later) == _write_key(entry))
@@ -136,7 +136,7 @@ def _repeated_writes(entries: Sequence[JournalEntry]) -> Iterator[tuple[JournalE
 
 
 def _fate(entry: JournalEntry) -> str:
-    """Return why a committed write's client did not learn of it, or an empty string if it did."""
+    """Return why the client did not learn that its write was committed, or an empty string if it did."""
     if not entry.delivered or not entry.status:
         return "its response was lost"
     return "" if entry.status < 400 else f"its response was a {entry.status}"

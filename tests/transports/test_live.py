@@ -121,7 +121,7 @@ def test_start_and_stop_are_idempotent_and_repeatable(sandbox: Sandbox) -> None:
 def test_stop_before_start_does_nothing(sandbox: Sandbox) -> None:
     server = new_server(sandbox)
     server.stop()
-    assert repr(server) == "<LiveServer at no address yet>"
+    assert repr(server) == "<LiveServer: not started>"
 
 
 def test_port_is_free_after_stop(sandbox: Sandbox, server: LiveServer) -> None:

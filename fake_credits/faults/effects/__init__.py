@@ -59,4 +59,4 @@ EFFECTS: Mapping[str, type[Effect]] = {
     "hold_at_gate": HoldAtGate,
     "unauthorized": Unauthorized,
 }
-"""Every effect by its name in scenario files."""
+"""All effects, keyed by their names in scenario files."""

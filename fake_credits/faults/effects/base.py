@@ -27,7 +27,7 @@ class FaultError(ValueError):
 
 _DELAYS = ("delay", "delay_ms", "ms")
 _SYNONYMS: Mapping[str, Collection[str]] = {
-    # names of fields
+    # field names
     "application": ("app",),
     "operation": ("endpoint", "route"),
     "phase": ("stage", "when"),
@@ -42,7 +42,7 @@ _SYNONYMS: Mapping[str, Collection[str]] = {
     "after_ms": _DELAYS,
     "by_ms": _DELAYS,
     "over_ms": _DELAYS,
-    # names of effects and phases
+    # effect and phase names
     "after": ("post", "skip"),
     "before": ("pre",),
     "close": ("disconnect",),
@@ -51,11 +51,11 @@ _SYNONYMS: Mapping[str, Collection[str]] = {
     "rate_limit": ("throttle",),
     "reset": ("disconnect",),
 }
-"""Names of fields, effects and phases with their common synonyms, for suggestions."""
+"""Field, effect and phase names, each with its common synonyms, for use in suggestions."""
 
 
 def suggest_name(name: str, allowed: Collection[str], *, prefix: str = ": ") -> str:
-    """Return a hint that suggests an allowed synonym of an unknown name or, failing that, the most similar name."""
+    """Return a hint that suggests allowed synonyms of an unknown name or, failing that, a similar name, if any."""
     meant = [meaning for meaning, names in _SYNONYMS.items() if name.lower() in names and meaning in allowed]
     return f"{prefix}did you mean {join_choices(meant)}?" if meant else did_you_mean(name, allowed, prefix=prefix)
 
@@ -69,9 +69,9 @@ class FaultValue:
     _implied: Mapping[str, object] = MappingProxyType({})
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
-        """Raise TypeError for an unknown or missing argument.
+        """Create the value; raise TypeError if an argument is unknown or missing.
 
-        The message lists all arguments, and suggests a similar name for an unknown one.
+        The message lists the valid arguments and, for an unknown one, suggests a similar name.
         """
         specs = getattr(cls, "__dataclass_fields__", {})
         problem = ""
@@ -101,8 +101,7 @@ class FaultValue:
         return "-".join(arguments)
 
     def _arguments(self) -> Iterator[tuple[str, object]]:
-        """Yield the explicit fields as names and values; the name is empty for fields that can be passed by
-        position."""
+        """Yield each explicit field's name and value; the name is empty if the value can be passed positionally."""
         explicit, is_positional = explicit_fields(self), True
         for spec in fields(cast("Any", self)):
             is_positional = is_positional and spec.name in explicit and not spec.kw_only
@@ -157,19 +156,19 @@ class FaultContext(Protocol):
         """Wait for ``ms`` milliseconds."""
 
     async def hold_at_gate(self, gate_name: str) -> None:
-        """Wait until the gate is released; raise GatewayTimeout when the gate's limit is reached."""
+        """Wait until the gate is released; raise GatewayTimeout if that takes longer than the gate's time limit."""
 
     def respond_with_error(self, error: ApiError, *, status: int | None = None, retry_after: str = "") -> None:
-        """Respond with the contract's error body."""
+        """Respond with an error body in the contract's format."""
 
     def respond(self, status: int, body: bytes, media_type: str) -> None:
         """Respond with a status, a body and its media type."""
 
     def edit_body(self, edit: Callable[[dict[str, Any]], None]) -> None:
-        """Edit the body of a successful response; its members have the contract's names."""
+        """Pass the body of a successful response to ``edit``; its members are named as in the contract."""
 
     def field_name(self, default_name: str) -> str:
-        """Return a member's name in the contract."""
+        """Return the contract's name for the member that is called ``default_name`` by default."""
         ...
 
     def body_size(self) -> int:
@@ -177,14 +176,14 @@ class FaultContext(Protocol):
         ...
 
     def format_retry_after(self, seconds: float, form: str) -> str:
-        """Return a Retry-After value in ``form``; an empty form selects the contract's."""
+        """Return a Retry-After value in the given form, or in the contract's form if ``form`` is empty."""
         ...
 
     def set_delivery(self, delivery: Delivery) -> None:
-        """Set how the response is sent; if called before the operation runs, this replaces the operation."""
+        """Set how the response is sent; if this is called before the operation runs, the operation is skipped."""
 
     def read_stale(self, *, by_ms: int, by_writes: int) -> None:
-        """Read balance and history without the user's newest writes."""
+        """Read the balance and history without the user's newest writes."""
 
     def duplicate_write(self) -> None:
         """Execute the write twice."""
@@ -243,7 +242,7 @@ class Effect(FaultValue):
 
 
 def invalid_value(field: str, value: object, rule: str) -> FaultError:
-    """Return an error, worded for Python, JSON and TOML alike, for a value that breaks a rule."""
+    """Return an error for an invalid value, worded to suit Python, JSON and TOML; ``rule`` says what is allowed."""
     if value is None:
         return FaultError(f"{field} has no value: {rule}")
     return FaultError(f"{field} is {str(value).lower() if isinstance(value, bool) else short_repr(value)}: {rule}")
@@ -273,7 +272,10 @@ def check_text(field: str, value: object, min_chars: int, max_chars: int) -> Non
 
 
 def check_choice(field: str, value: object, choices: Collection[str], *, of: str = "") -> None:
-    """Raise FaultError unless a value is one of the choices; ``of``, such as " for reset", is part of the message."""
+    """Raise FaultError unless a value is one of the choices.
+
+    ``of``, such as " for reset", follows the choices in the message.
+    """
     if not isinstance(value, str) or value not in choices:
         hint = suggest_name(value, choices, prefix="; ") if isinstance(value, str) else ""
         raise invalid_value(field, value, f"it must be {join_choices(choices)}{of}{hint}")

@@ -18,25 +18,24 @@ _INVALID_HTTP = b"\x16\x03\x01\x02\x00SSH-2.0-nonsense\r\n\x00\xff\xfe\r\n\r\n"
 
 
 class _ConnectionEnd(Effect):
-    """An effect that ends the connection without sending a byte."""
+    """An effect that sends no response: the connection is reset, closed or left hanging."""
 
     needs_connection = True
 
     async def apply(self, context: FaultContext) -> None:
-        """Send nothing."""
         context.set_delivery(Abort(cast("CloseMode", self.effect_name)))
 
 
 @dataclass(frozen=True, repr=False)
 class Reset(_ConnectionEnd):
-    """Reset the connection: a TCP RST instead of a response."""
+    """Reset the connection with a TCP RST instead of sending a response."""
 
     reveals = "a blind retry of a POST, which charges twice"
 
 
 @dataclass(frozen=True, repr=False)
 class Close(_ConnectionEnd):
-    """Close the connection: a FIN without a response."""
+    """Close the connection with a TCP FIN instead of sending a response."""
 
     reveals = "a blind retry of a POST, and a stale keep-alive connection"
 
@@ -50,10 +49,10 @@ class Hang(_ConnectionEnd):
 
 @dataclass(frozen=True, repr=False)
 class Truncate(Effect):
-    """Send the head and part of the body (``at_bytes`` or a ``fraction``), and then break off the response.
+    """Send the head and part of the body (``at_bytes`` or a ``fraction``), and then cut off the response.
 
     ``then`` says how: ``close``, ``reset`` or ``hang``; in Python, it can also be ``Reset()``, ``Close()`` or
-    ``Hang()``. At least one byte is withheld. A response without a body is cut after its head.
+    ``Hang()``. At least one byte is withheld. A response without a body is cut off after its head.
     """
 
     needs_connection = True
@@ -75,7 +74,7 @@ class Truncate(Effect):
         check_choice("then", self.then, get_args(CloseMode))
 
     async def apply(self, context: FaultContext) -> None:
-        """Send a part of the response."""
+        """Send part of the response."""
         body_size = context.body_size()
         fraction = 0.5 if self.fraction is None else self.fraction
         sent_bytes = int(body_size * fraction) if self.at_bytes is None else self.at_bytes
@@ -117,7 +116,7 @@ class Garbage(Effect):
 
 
 class Abort(msgspec.Struct, frozen=True):
-    """No response, or the head and the body's first ``sent_body_bytes`` bytes; then a close, a reset or a hang."""
+    """A delivery that sends nothing, or the head and part of the body, and then closes, resets or hangs."""
 
     close_mode: CloseMode
     sent_body_bytes: int | None = None
@@ -141,7 +140,7 @@ class Abort(msgspec.Struct, frozen=True):
 
 
 class RawBytes(msgspec.Struct, frozen=True):
-    """Bytes that aren't HTTP; then the connection is closed."""
+    """A delivery that sends bytes that aren't HTTP, and then closes the connection."""
 
     data: bytes
 
@@ -154,7 +153,7 @@ class RawBytes(msgspec.Struct, frozen=True):
 
 
 class DripBody(msgspec.Struct, frozen=True):
-    """The head immediately, and then the body in chunks, each after ``interval_ms``."""
+    """A delivery that sends the head immediately, and then the body in chunks, each after ``interval_ms``."""
 
     chunk_count: int
     interval_ms: float
@@ -173,7 +172,7 @@ class DripBody(msgspec.Struct, frozen=True):
 
 
 def split_evenly(body: bytes, count: int) -> list[bytes]:
-    """Split a body into ``count`` chunks of nearly equal size, or fewer if it has fewer bytes."""
+    """Split a body into ``count`` chunks of nearly equal size, or fewer if it has fewer bytes than that."""
     count = min(count, len(body))
     if not count:
         return []

@@ -22,10 +22,10 @@ _MAX_DELAY_MS = 86_400_000
 
 @dataclass(frozen=True, repr=False)
 class StaleRead(Effect):
-    """Show balance and history as of a moment in the past, like a lagging replica.
+    """Show the balance and history as of a moment in the past, like a lagging replica.
 
-    Hides the user's writes from the last ``by_ms`` milliseconds, or the last ``by_writes`` writes, but never the user
-    itself, nor anything written before the rule was added.
+    It hides the user's writes from the last ``by_ms`` milliseconds, or the last ``by_writes`` writes, but never the
+    user or anything written before the rule was added.
     """
 
     reveals = "reliance on reading its own writes"
@@ -74,7 +74,7 @@ class SchemaDrift(Effect):
     """Respond like a later version of the API.
 
     ``kind``: ``extra_field`` adds a member, ``unknown_reason`` uses a new reason, ``null_for_absent`` sends
-    ``"nextCursor": null``, ``missing_optional`` omits ``createdAt``.
+    ``"nextCursor": null`` instead of omitting it, and ``missing_optional`` omits ``createdAt``.
     """
 
     reveals = "a crash in a strict decoder"
@@ -137,10 +137,10 @@ class DuplicateWrite(Effect):
 
 @dataclass(frozen=True, repr=False)
 class LateWrite(Effect):
-    """Execute the write ``after_ms`` milliseconds later on the sandbox's clock, without a response to the client.
+    """Execute the write ``after_ms`` milliseconds later on the sandbox's clock, without responding to the client.
 
-    The write is checked on arrival: if it is invalid, the client gets the error and the rule does not count as fired.
-    Fires once unless ``times`` says otherwise.
+    The write is checked on arrival: if it is invalid, the client gets the error, and the rule does not count as having
+    fired. The rule fires once unless ``times`` says otherwise.
     """
 
     needs_connection = True

@@ -1,4 +1,4 @@
-"""Effects that respond in place of the API: error statuses, rate limits, rejected credentials, proxy pages."""
+"""Effects that respond in place of the API: error statuses, rate limits, rejected credentials and proxy pages."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -44,8 +44,9 @@ class Status(Effect):
     """Respond with a ``status`` and the contract's error body. In the ``after`` phase, a write remains committed.
 
     ``code`` defaults to the status's usual code; it may be one that the API does not have, unless it looks like a
-    misspelling. ``retry_after_s`` adds Retry-After in ``retry_after_form``: ``seconds``, ``date``, ``garbage`` or
-    ``absent``, by default the contract's form (docs/reference/contract.md, row 22).
+    misspelling of a real one. ``retry_after_s`` adds a Retry-After header, whose form is ``retry_after_form``:
+    ``seconds``, ``date``, ``garbage`` or ``absent``, by default the contract's form (docs/reference/contract.md, row
+    22).
     """
 
     reveals = "a retry of a permanent error or of a committed write"
@@ -83,9 +84,9 @@ class Status(Effect):
 
 @dataclass(frozen=True, repr=False)
 class RateLimit(Effect):
-    """Allow ``limit`` matching calls in any ``window_s`` seconds of the sandbox's clock; reject all others with 429.
+    """Allow ``limit`` matching calls in any ``window_s`` seconds on the sandbox's clock; reject others with 429.
 
-    For a call at time t, the window is (t - ``window_s``, t]: a call made exactly when Retry-After has elapsed is
+    For a call at time t, the window is (t - ``window_s``, t], so a call made exactly when Retry-After has elapsed is
     allowed. Rejected calls do not count.
     """
 
@@ -100,7 +101,7 @@ class RateLimit(Effect):
         check_number("window_s", self.window_s, 0.001, _SECONDS_PER_DAY)
 
     def effect_for(self, pass_times_ms: deque[int], now_ms: int) -> Effect | None:
-        """Return an effect that rejects the call if the window is full, otherwise None."""
+        """Return an effect that rejects the call, or None if the window isn't full."""
         window_ms = round(self.window_s * 1000)
         oldest_ms = pass_times_ms[0] if pass_times_ms else now_ms
         remaining_ms = oldest_ms + window_ms - now_ms
@@ -190,7 +191,7 @@ class Unauthorized(Effect):
             )
 
     async def apply(self, context: FaultContext) -> None:
-        """Reject the credential, or verify it against a fast clock."""
+        """Reject the credential, or verify it against a skewed clock."""
         if self.kind == "revoked":
             context.respond_with_error(InvalidApiKey("this API key was revoked", auth_reason="revoked"))
         elif self.kind == "rotated":

@@ -72,15 +72,15 @@ class Uniform(Distribution):
         check_number("high_ms", self.high_ms, self.low_ms, MAX_DELAY_MS)
 
     def quantile(self, p: float) -> float:
-        """Return the delay at a quantile."""
+        """Return the ``p``-quantile of the delay."""
         return self.low_ms + (self.high_ms - self.low_ms) * p
 
 
 @dataclass(frozen=True, repr=False)
 class Lognormal(Distribution):
-    """A log-normal delay with the median ``median_ms`` and the 99th percentile ``p99_ms``, at most ``max_ms``.
+    """A log-normal delay with median ``median_ms`` and 99th percentile ``p99_ms``, capped at ``max_ms``.
 
-    The latency of most services has this shape, and these two figures are usually known.
+    The latency of many services has roughly this shape, and these two percentiles are often known.
     """
 
     median_ms: float
@@ -93,7 +93,7 @@ class Lognormal(Distribution):
         check_number("max_ms", self.max_ms, self.p99_ms, MAX_DELAY_MS)
 
     def quantile(self, p: float) -> float:
-        """Return the delay at a quantile."""
+        """Return the ``p``-quantile of the delay."""
         from statistics import NormalDist  # slow to import: loads a dozen modules
 
         if p <= 0.0:
@@ -103,7 +103,7 @@ class Lognormal(Distribution):
 
 
 DISTRIBUTIONS_BY_NAME: Mapping[str, type[Distribution]] = {"fixed": Fixed, "uniform": Uniform, "lognormal": Lognormal}
-"""Every distribution by name."""
+"""All distributions, keyed by name."""
 
 
 def parse_distribution(value: object, field: str = "latency") -> Distribution:
