@@ -54,7 +54,7 @@ _OPERATIONS_BY_FIELD = {
     "committed": WRITE_OPERATIONS,
     "user": ALL_OPERATIONS - {Operation.LIST_USERS},
 }
-"""For each of these fields, the operations that can set it; for other operations, it is None, empty or false."""
+"""For fields that only some operations set, those operations; for others, the field is None, empty or false."""
 
 _FIELD_TYPES = {field.name: field.type for field in structs.fields(JournalEntry)}
 
@@ -217,7 +217,7 @@ class JournalSnapshot(msgspec.Struct, frozen=True):
         return f"<JournalSnapshot: {len(self.entries)} exchanges>"
 
     def failure(self, head: str, call: Call, entries: Sequence[JournalEntry] | None = None) -> AssertionError:
-        """Return an AssertionError whose message contains notes and the calls closest to the expected one."""
+        """Return an AssertionError with ``head``, notes, and the calls closest to the expected one."""
         candidates = self.entries if entries is None else entries
         lines = [redact(head, self.api_key), *self._notes()]
         if candidates:

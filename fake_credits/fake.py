@@ -166,7 +166,8 @@ class FakeCredits(SandboxUsers, Invariants):
         return new_httpx_transport(library, self._driver)
 
     def intercept(self, *base_urls: str) -> Interception:
-        """Intercept this process's requests to base URLs, via any supported library, until the ``with`` block exits.
+        """Intercept this process's requests to ``base_urls``, via any supported library, until the ``with`` block
+        exits.
 
         Interception starts immediately, and ends no later than when this object is closed. If several sandboxes
         intercept a URL, the one that did so most recently handles the request. A request to the same host that looks
@@ -203,7 +204,7 @@ class FakeCredits(SandboxUsers, Invariants):
         return AsyncServerClient(self._client_url, self.api_key, contract=self.sandbox.contract, transport=transport)
 
     def user_client(self, user_id: str | None = None) -> UserClient:
-        """Return a `UserClient` for a user, by default the default user; the client replaces expired tokens."""
+        """Return a `UserClient` for the given or the default user; the client replaces expired tokens."""
         token = RefreshingToken(self.sandbox, self._user_id_or_default(user_id))
         transport, contract = self._client_transports()[0], self.sandbox.contract
         return UserClient(self._client_url, self.application_id, token, contract=contract, transport=transport)
@@ -330,8 +331,8 @@ class FakeCredits(SandboxUsers, Invariants):
     def problems(self) -> list[str]:
         """Return the problems that should fail an otherwise passing test.
 
-        These are an inconsistent ledger, a bug that caused a 500, a call that would have hung forever, a gate that held
-        no call or was never released, a rule that no call used, and a request that matched no operation.
+        These include an inconsistent ledger, a bug that caused a 500, a call that would have hung forever, a gate that
+        held no call or was never released, a rule that no call used, and a request that matched no operation.
         """
         self.sandbox.fork_guard.check()
         return [problem.text for problem in self.sandbox.find_problems()]

@@ -14,7 +14,11 @@ from fake_credits.text import short_repr
 
 
 class TransactionFields(TypedDict, total=False):
-    """The fields of a transaction to add. ``reason`` defaults to match the sign of ``delta``, ``created_at`` to now."""
+    """The fields of a transaction to add.
+
+    ``reason`` defaults to ``grant`` or ``consume``, depending on the sign of ``delta``. ``created_at`` defaults to the
+    current time on the sandbox's clock.
+    """
 
     delta: Required[int]
     reason: Reason | str

@@ -12,7 +12,7 @@ _is_aside: ContextVar[bool] = ContextVar("fake_credits_is_aside", default=False)
 
 
 def is_aside() -> bool:
-    """Return whether an `Invariants.aside` block is active, so that calls count as made by the test itself."""
+    """Return whether an `Invariants.aside` block is active; if so, calls count as made by the test itself."""
     return _is_aside.get()
 
 

@@ -260,7 +260,7 @@ class SandboxOptions:
     ] = None
     clock: Annotated[
         datetime | Literal["real", "frozen"],
-        OptionRule('an aware datetime or ISO 8601 string from 1970 on, "frozen" or "real"', _parse_clock),
+        OptionRule('"real", "frozen", or an aware datetime or ISO 8601 string that is not before 1970', _parse_clock),
     ] = "real"
     api_key: Annotated[str, _API_KEY_RULE] = ""
     auth_provider: Annotated[str, _choice_rule(*get_args(AuthProviderName))] = "plain"
@@ -321,7 +321,7 @@ class MintOptions:
 
 
 def check_id(kind: str, value: str, contract: Contract | None = None) -> None:
-    """Raise TypeError or ValueError for an id that ``contract``, or every contract if it is None, rejects."""
+    """Raise TypeError or ValueError for an id that ``contract`` rejects or, without one, that no contract allows."""
     if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"the {kind} id must be a str, not {type(value).__name__}")
     if value in ("", ".", ".."):

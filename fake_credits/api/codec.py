@@ -162,9 +162,9 @@ class Codec:
 
 
 def _iso_second(second: int) -> str:
-    """Return a time in seconds since 1970 as ISO 8601 without a time zone.
+    """Format a time, given in seconds since 1970, as ISO 8601 without a time zone.
 
-    Results are cached, because transactions on a page often share a second.
+    `Codec` caches the results, because transactions on a page often share a second.
     """
     return str(created_at_to_json("iso_s", second * 1000)).removesuffix("Z")
 

@@ -191,7 +191,7 @@ class Exchange(msgspec.Struct, eq=False):
     def authorize(self, clock_skew_s: int = 0) -> None:
         """Check the credential and its permissions.
 
-        This precedes all checks of ids, so that unauthorized callers can't find out which users exist.
+        Call this before checking any ids, so that unauthorized callers can't find out which users exist.
         """
         route_match, credential = self.route_match, self.credential
         if isinstance(credential, ApiError):
@@ -240,7 +240,7 @@ class Exchange(msgspec.Struct, eq=False):
             target = escape_path(mask_query(self.request.target, (contract.cursor_parameter, contract.limit_parameter)))
         delta, reason = self.transaction_input or (self.requested_transaction() if self.body else (None, ""))
         idempotency_key = self.headers_by_name.get(b"idempotency-key", b"")
-        entry = JournalEntry(  # positional arguments, because keywords take seven times as long
+        entry = JournalEntry(  # positional, because keyword arguments take seven times as long
             self.ordinal,
             self.request_id,
             sandbox.clock.now_ms(),
@@ -277,4 +277,4 @@ def _announced_length(headers: Mapping[bytes, bytes]) -> int:
     digits = headers.get(b"content-length", b"").lstrip(b"0")
     if not digits.isdigit():
         return 0
-    return int(digits) if len(digits) < 10 else MAX_BODY_BYTES + 1  # int() rejects thousands of digits
+    return int(digits) if len(digits) < 10 else MAX_BODY_BYTES + 1  # int() rejects a string of thousands of digits

@@ -13,7 +13,7 @@ from fake_credits.tokens.credentials import Credential
 from fake_credits.tokens.minting import AUTH_PROVIDERS
 
 INTERNAL_PATHS = (b"/_fake/", b"/.well-known/")
-"""Prefixes of the fake's own paths; all other paths belong to the API, except where provider SDKs look for keys."""
+"""Prefixes of the fake's own paths; all others belong to the API, except those where provider SDKs look for keys."""
 
 _KEYS_PATHS = tuple(
     provider.keys_path.partition("{")[0].encode() for provider in AUTH_PROVIDERS.values() if provider.keys_path

@@ -161,7 +161,7 @@ class RouteTable:
 
 
 def closest_route(routes: Mapping[Operation, RouteTemplate], method: str, segments: list[str]) -> str:
-    """Return a sentence that names the route closest to a path, preferring one with the same method."""
+    """Return a sentence that names the route closest to a path; the method breaks ties."""
     # Limited, because the comparison takes quadratic time and a path can be 64 KiB long.
     compared_segments = [segment[:_MAX_COMPARED_CHARS] for segment in segments[:_MAX_COMPARED_SEGMENTS]]
 

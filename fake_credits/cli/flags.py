@@ -213,14 +213,14 @@ class ServerFlags:
     cors_origins: tuple[str, ...] = _flag(
         "Network", (), "Allow pages from this origin to call the API (default: any). Repeatable.", Parsed("ORIGIN")
     )
-    tls: bool = _flag("HTTPS", False, "Serve https, with a certificate from a newly created CA.")
+    tls: bool = _flag("HTTPS", False, "Serve over HTTPS, with a certificate from a newly created CA.")
     tls_ca: Path | None = _flag(
         "HTTPS",
         None,
         "With --tls, write the CA certificate to this file, which is removed on exit (default: a temporary file).",
         _WRITABLE_FILE,
     )
-    tls_cert: Path | None = _flag("HTTPS", None, "Serve https with the certificate chain in this PEM file.", _FILE)
+    tls_cert: Path | None = _flag("HTTPS", None, "Serve over HTTPS with the certificate chain in this PEM file.", _FILE)
     tls_key: Path | None = _flag("HTTPS", None, "Unencrypted PEM file with the private key for --tls-cert.", _FILE)
     control_token: str = _flag("Control plane", "", "Access token (default: random).", Parsed("TOKEN", _header_value))
     sandbox_limit: int = _flag(
@@ -282,8 +282,8 @@ class ExploreFlags(RunFlags):
     what: object = _flag(
         "Exploration",
         "default",
-        "What to inject: default, writes (at writes only), same (as default, but a test that fails under a fault is "
-        "red), all (every effect), or fault names separated by commas, such as lost_after.",
+        "What to inject: default, writes (at writes only), same (like default, but any test failure under a fault is "
+        "a red finding), all (every effect), or fault names separated by commas, such as lost_after.",
         Parsed("WHAT", _what),
     )
     depth: int = _flag("Exploration", 2, "Maximum number of faults per run.", click.IntRange(1, 3))

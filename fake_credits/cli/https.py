@@ -1,7 +1,7 @@
 """The `--tls...` flags: certificates, their files, and the environment variables that make clients trust them.
 
 A command started by `run` or `explore` can still reach other servers: its environment variables point to bundles that
-contain the generated CA in addition to the usual ones.
+contain the generated CA in addition to the usual CAs.
 """
 
 import contextlib
@@ -84,8 +84,9 @@ def _generated(ca_file: Path | None, hosts: tuple[str, ...]) -> Generator[tuple[
 def trust_env(ca_file: Path | None, env: Mapping[str, str]) -> Generator[dict[str, str]]:
     """Yield environment variables that make a command trust a CA in addition to its usual CAs.
 
-    If ``ca_file`` is None, there are none. Node adds the certificates in the file that its variable names to its
-    built-in roots; the files that the other variables name replace the usual roots, and so must contain them too.
+    If ``ca_file`` is None, the mapping is empty. Node adds the certificates from ``NODE_EXTRA_CA_CERTS`` to its
+    built-in roots; the files that the other variables name replace the usual roots, so they must contain those roots
+    too.
     """
     if ca_file is None:
         yield {}

@@ -3,8 +3,8 @@
 The command stays in this process's group, so that a terminal's Ctrl-C, Ctrl-Z and job control work as usual. On Linux,
 processes that it leaves behind are terminated: this process adopts orphans (as a "subreaper"), so it finds even those
 that left the group. On other systems, orphans are left running: they can't be found, and terminating the group would
-also terminate this process's parent. If this process is ended by SIGKILL, nothing is cleaned up. On Windows, Ctrl-C and
-Ctrl-Break reach the command directly.
+also terminate this process's parent. If this process is killed by SIGKILL, nothing is cleaned up. On Windows, Ctrl-C
+and Ctrl-Break reach the command directly.
 """
 
 import contextlib
@@ -74,12 +74,12 @@ class _ChildProcess:
         if self._process is None:
             self._pending_signals.append(number)
         elif not (number in _TERMINAL_SIGNALS and _is_foreground()):
-            # Terminal signals reach the command anyway, and a second Ctrl-C often means "exit immediately".
+            # Signals that the terminal also sent to the command are excluded: a second Ctrl-C often means "exit now".
             self._forward(self._process, number)
 
     def _forward(self, process: "subprocess.Popen[bytes]", number: int) -> None:
         if sys.platform == "win32":
-            process.terminate()  # on Windows, send_signal() does this for SIGTERM, and rejects the others
+            process.terminate()  # send_signal() does this for SIGTERM, and rejects the other forwarded signals
             return
         process.send_signal(number)
         if number in _FATAL_SIGNALS:

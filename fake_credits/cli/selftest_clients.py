@@ -129,7 +129,7 @@ def cancel_when_charged() -> None:
 CLIENTS: Mapping[str, tuple[Callable[[], None], str]] = {
     "retry_blindly": (retry_blindly, "charged twice"),
     "refund_blindly": (refund_blindly, "given twice"),
-    "retry_after_failed_read": (retry_after_failed_read, "failed read treated as not applied"),
+    "retry_after_failed_read": (retry_after_failed_read, "failed read mistaken for a failed write"),
     "read_forever": (read_forever, "storm"),
     "charge_once": (charge_once, ""),
     "look_before_retry": (look_before_retry, ""),

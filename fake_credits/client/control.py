@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class SandboxWords(TypedDict, total=False):
-    """The options for a new sandbox; they default to those of the server's first sandbox."""
+    """The options for a new sandbox; all but ``api_key`` default to those of the server's first sandbox."""
 
     application_id: str
     user_id: str
@@ -88,7 +88,7 @@ class ControlClient:
         self.close()
 
     def close(self) -> None:
-        """Close what this client created; a transport that was passed in stays open, and so do all sandboxes."""
+        """Close the transport unless it was passed in; sandboxes stay open."""
         if self._owns_transport:
             self._transport.close()
 
@@ -98,7 +98,7 @@ class ControlClient:
         return RemoteSandbox(self, state.name, state)
 
     def sandboxes(self) -> tuple[schemas.SandboxState, ...]:
-        """Return the server's sandboxes, starting with the first one."""
+        """Return the server's sandboxes, oldest first."""
         return self.ask(schemas.SandboxList, "GET", "/sandboxes").sandboxes
 
     def sandbox(self, name: str = "default") -> "RemoteSandbox":
@@ -185,7 +185,7 @@ class RemoteSandbox:
 
     @keyword_hint("balance")
     def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> schemas.UserState:
-        """Create a user and, if ``balance`` is passed, grant or consume credits to reach that balance."""
+        """Create a user if needed and, if ``balance`` is passed, grant or consume credits to reach it."""
         body = schemas.SetUserBody(balance=balance, application_id=application_id)
         return self._request(schemas.UserState, "PUT", f"/users/{quote_id('user_id', user_id)}", body)
 
@@ -242,7 +242,7 @@ class RemoteSandbox:
         return self._request(schemas.MintedToken, "POST", "/tokens", body).token
 
     def bind(self, issuer: str, user_id: str) -> schemas.Binding:
-        """Make all requests with a trusted issuer's token for a user use this sandbox (docs/how-to/tokens.md)."""
+        """Route requests that carry a trusted issuer's token for a user to this sandbox (docs/how-to/tokens.md)."""
         return self._request(schemas.Binding, "POST", "/bindings", schemas.Binding(issuer, user_id))
 
     def journal(self, **filters: Unpack[JournalWords]) -> tuple[schemas.RecordedExchange, ...]:
@@ -271,13 +271,13 @@ class RemoteSandbox:
         return self._request(schemas.RuleList, "GET", "/faults").faults
 
     def fault(self, name: str) -> schemas.RuleState:
-        """Return one rule."""
+        """Return the rule called ``name``."""
         return self._request(schemas.RuleState, "GET", f"/faults/{quote_id('name', name)}")
 
     def remove_fault(self, name: str) -> schemas.RuleState:
         """Remove a rule.
 
-        Calls that it has already hit are not affected. An unused rule is still reported as a problem.
+        Calls that it has already affected stay affected. An unused rule is still reported as a problem.
         """
         return self._request(schemas.RuleState, "DELETE", f"/faults/{quote_id('name', name)}")
 

@@ -87,7 +87,7 @@ class ResponseDecoder:
         self._raise_for_status(response)
         try:
             body = decoder.decode(response.body)
-            if msgspec.json.encode(body) != response.body:  # if they are equal, no object has a duplicate member
+            if msgspec.json.encode(body) != response.body:  # equal bytes rule out duplicate members
                 parse_json(response.body)
             return convert(body)
         except (*_DECODE_ERRORS, OverflowError) as error:
@@ -214,7 +214,10 @@ def _read_problems(details: Any) -> tuple[Problem, ...]:
 
 
 def _retry_after_s(response: Response) -> int | None:
-    """Return Retry-After in seconds, or None if it is absent or invalid; a date is relative to the response's Date."""
+    """Return Retry-After in seconds, or None if it is absent or invalid.
+
+    If it is a date, the seconds are counted from the response's ``Date``.
+    """
     text = response.header(b"retry-after").strip()
     if not text:
         return None

@@ -71,7 +71,7 @@ class ServerClient(BaseClient):
         return f"ServerClient({self._config.base_url.text!r}, {self._config.credential!r})"
 
     def create_user(self, application_id: str, user_id: str) -> User:
-        """Create a user, or leave an existing one unchanged: "idempotent" (API README)."""
+        """Create a user, or leave an existing one unchanged; the API README calls this "idempotent"."""
         return self._send(create_user(self._builder, application_id, user_id))
 
     def get_user(self, application_id: str, user_id: str) -> User:
@@ -130,7 +130,7 @@ class AsyncServerClient(AsyncBaseClient):
         return f"AsyncServerClient({self._config.base_url.text!r}, {self._config.credential!r})"
 
     async def create_user(self, application_id: str, user_id: str) -> User:
-        """Create a user, or leave an existing one unchanged: "idempotent" (API README)."""
+        """Create a user, or leave an existing one unchanged; the API README calls this "idempotent"."""
         return await self._send(create_user(self._builder, application_id, user_id))
 
     async def get_user(self, application_id: str, user_id: str) -> User:

@@ -26,7 +26,7 @@ from fake_credits.errors import ERRORS, ApiError, did_you_mean
 from fake_credits.text import short_repr
 
 _UNSUPPORTED: Mapping[str, tuple[str, ...]] = {"amounts": ("decimal",), "idempotency": ("replay", "reject")}
-"""For each setting, the values that are planned but not supported yet."""
+"""The values that are planned but not supported yet, by setting."""
 
 _MAX_LISTED_CHOICES = 12
 _HEADER_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
@@ -174,11 +174,11 @@ class Contract:
         _check_applications(self.applications, self.key_applications)
 
     def status_of(self, error: type[ApiError] | ApiError) -> int:
-        """Return the status of an error response (setting ``statuses``)."""
+        """Return the status of an error response, taking ``statuses`` into account."""
         return self.statuses.get(error.code, error.default_status)
 
     def name_of(self, member: str) -> str:
-        """Return the name of a body member in this contract (setting ``field_names``)."""
+        """Return the name of a body member, taking ``field_names`` into account."""
         return self.field_names.get(member, member)
 
 

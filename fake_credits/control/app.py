@@ -143,7 +143,7 @@ class ControlPlane:
 
 
 class _ControlResponse(JSONResponse):
-    """A JSON response whose content can contain schema instances; times are formatted to the millisecond."""
+    """A JSON response that can include schema instances; times are formatted to the millisecond."""
 
     def __init__(self, content: object, status: int, **headers: str) -> None:
         super().__init__(content, status, {"Cache-Control": "no-store", "X-Request-Id": "control", **headers})

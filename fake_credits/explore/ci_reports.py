@@ -28,7 +28,7 @@ def single_faults(exploration: JsonObject) -> tuple[dict[str, str], dict[tuple[s
 
 
 def reason_not_explored(exploration: JsonObject) -> str:
-    """Return why a test was not explored or its findings are unreliable, or an empty string if neither applies."""
+    """Return why a test was not explored or why its findings are unreliable, or an empty string if neither applies."""
     reason: str = exploration["skip_reason"]
     return reason or ("state leaks between runs, so findings are unreliable" if exploration["leaks"] else "")
 

@@ -104,7 +104,7 @@ def _describe_orders(exploration: Exploration, runs: list[JudgedRun]) -> Finding
     first = runs[0]
     judgement, plan, code = first.judgement, first.gate_plan or GatePlan(()), exploration.code
     order = ", ".join(f"{number} {release.label}" for number, release in enumerate(plan.releases, start=1))
-    sentences = [f"with this order of calls, the test does not pass: {order}.", *_alike(runs)]
+    sentences = [f"the test does not pass when calls are released in this order: {order}.", *_alike(runs)]
     sentences += _other_sentences(first.run, judgement.verdict, judgement.calls, judgement.detail)
     return Finding(
         judgement.verdict,
@@ -195,7 +195,7 @@ def _money_sentences(exploration: Exploration, run: Run, calls: Sequence[Observe
     key = repeated.entry.idempotency_key if repeated.entry else ""
     yield f"The application sent the same write again (call {repeated.number}{later}, {_key_text(key)}), and"
     yield (
-        f"{len(writes)} were committed: {first.user} has {run.balance_of(first)} credits "
+        f"it was committed {len(writes)} times: {first.user} has {run.balance_of(first)} credits "
         f"instead of {exploration.reference.balance_of(first)}."
     )
     if key:

@@ -27,7 +27,7 @@ class Verdict(StrEnum):
     LEDGER_BROKEN = "ledger invariant broken"
     INVARIANT_BROKEN = "invariant broken"
     RACE = "race"
-    FAILED_READ = "failed read treated as not applied"
+    FAILED_READ = "failed read mistaken for a failed write"
     CHARGED_TWICE = "charged twice"
     GIVEN_TWICE = "given twice"
     HANG = "hang"

@@ -1,4 +1,4 @@
-"""Exploration of the body of a ``for`` loop, which works without pytest."""
+"""Exploration of the body of a ``for`` loop, for use without pytest."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ class ExploredCredits(FakeCredits):
         return is_varied and not isinstance(run_error, KeyboardInterrupt)
 
     def end_run(self, error: BaseException | None = None) -> None:
-        """Record how the run ended; a second call does nothing."""
+        """Record how the run ended, unless the sandbox is already closed."""
         if self.sandbox.is_closed:
             return
         self.sandbox.hooks.run_final_checks()

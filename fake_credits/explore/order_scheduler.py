@@ -1,6 +1,6 @@
 """The scheduler of one run, which holds the exchanges of an event loop and releases them one at a time.
 
-An exchange is released only when every other task is blocked, by which time all exchanges that can arrive have arrived.
+An exchange is released only once all tasks are blocked, so that every exchange that can arrive by then has arrived.
 """
 
 import threading
@@ -20,10 +20,10 @@ _NO_STEP = -1
 
 @dataclass(eq=False, slots=True)
 class HeldExchange:
-    """An exchange that a task is making, held until it is released.
+    """An exchange that a task has started, held until the scheduler releases it.
 
-    ``call`` is the sandbox's record of the exchange; it is None before the release, and if no operation matched.
-    ``later_calls`` are the calls that blocking clients make before the next exchange is released.
+    ``call`` is the sandbox's record of the exchange; it is None before the release, and stays None if no operation
+    matched. ``later_calls`` are the calls that blocking clients make before the next exchange is released.
     """
 
     task: Task
@@ -63,7 +63,7 @@ class GateRelease:
 
 @dataclass(frozen=True, slots=True)
 class GatePlan:
-    """The releases with which a gate that holds every call reproduces an order.
+    """A plan for reproducing an order: the releases from a gate that holds every call.
 
     ``on_trio`` says whether trio ran the test.
     """
@@ -75,8 +75,8 @@ class GatePlan:
 class OrderScheduler:
     """A scheduler that releases the exchanges in ``prefix`` in that order, and all later ones in order of arrival.
 
-    ``missing`` is the id of the first exchange in the prefix that had not arrived when its turn came, or None. From
-    then on, the run deviates from the plan.
+    ``missing`` is the id of the first exchange in the prefix that had not arrived when its turn came, or None. If an
+    exchange is missing, the rest of the prefix is ignored.
     """
 
     def __init__(self, prefix: Sequence[int], ids: StepIds) -> None:
@@ -100,7 +100,7 @@ class OrderScheduler:
 
     @property
     def steps(self) -> list[Step]:
-        """Return the executed exchanges in order."""
+        """Return a step for each released exchange, in order of release."""
         return [exchange.step for exchange in self.released]
 
     @property
@@ -184,7 +184,7 @@ class OrderScheduler:
         finished = {task for task in self._awaited_closure(exchange.task) if task not in live}
         after = {self._last_steps[task] for task in (exchange.task, *finished) if task in self._last_steps}
         if self.released:
-            after.add(self.released[-1].id)  # otherwise, it would have arrived before that release
+            after.add(self.released[-1].id)  # the exchange arrived only after this release
         exchange.after = frozenset(after) | self._earlier_loops
         self._last_steps[exchange.task] = exchange.id
 
@@ -215,7 +215,7 @@ class OrderScheduler:
         exchange.event.set()
 
     def gate_plan(self) -> GatePlan:
-        """Return how a gate that holds every call can reproduce this run's order."""
+        """Return a plan for reproducing this run's order with a gate that holds every call."""
         releases: list[GateRelease] = []
         arrived = 0
         held: list[ObservedCall] = []

@@ -28,7 +28,7 @@ from fake_credits.ledger import LedgerInconsistency
 from fake_credits.sandbox import Sandbox
 
 MIN_STORM_CALLS = 20
-"""The number of calls that an application may make in any run, however few it makes in the fault-free run."""
+"""The number of calls that an application may always make in a run, even if it makes few in the fault-free run."""
 
 
 class CallStorm(BaseException):
@@ -61,7 +61,7 @@ _STORM = CallFault("storm", Rule(_RefuseAndClose(), name="storm"))
 
 
 class Recorder:
-    """Records one run, and injects the faults of its schedule.
+    """A recorder of one run that also injects the faults of the run's schedule.
 
     Call `attach` with the run's sandbox before the first request, and `finish` before the sandbox is closed. If the
     application makes more than ``max_calls`` calls, a `CallStorm` ends the run; where no exception can reach the
@@ -139,7 +139,7 @@ class Recorder:
             except LedgerInconsistency as error:
                 run.ledger_error = str(error)
 
-    # ------------------------------------------------------------ in the sandbox, under its lock
+    # ------------------------------------------------------------ called by the sandbox, which holds its lock
 
     def _on_call(self, incoming: IncomingCall, own_firings: Sequence[Firing]) -> Sequence[Firing]:
         owner = self.test_code.calls_now()
@@ -260,7 +260,7 @@ def traced_test(
 ) -> Generator[Callable[[], RunTrace]]:
     """Trace the test's code during the ``with`` block if ``is_wanted``, and yield a function that returns the trace.
 
-    ``running`` is a frame of the test that is already executing.
+    ``running`` is a frame of the test's code that is already executing and is to be traced as well.
     """
     if not is_wanted:
         yield RunTrace
@@ -321,7 +321,7 @@ _RESULT_REPR = _ResultRepr()
 
 
 def _result_text(value: object, frame: FrameType) -> str:
-    """Return a value as text, including those of its attributes that a frame's code mentions."""
+    """Return a value as text, including any of its attributes that the frame's code mentions."""
     texts = [_RESULT_REPR.repr(value)]
     try:
         fields = ("__dataclass_fields__", "_fields")
@@ -337,7 +337,7 @@ _MIN_RECORDED_S = 0.01
 
 
 class SleepLog:
-    """A log of the longest real sleep on each line of the application's code, without sleeps shorter than 10 ms."""
+    """A log of the longest real sleep on each line of the application's code, ignoring sleeps shorter than 10 ms."""
 
     def __init__(self, test_code: TestCode) -> None:
         self._test_code = test_code
@@ -355,7 +355,7 @@ class SleepLog:
         """Record the application's calls to `time.sleep` during the ``with`` block."""
         original = time.sleep
 
-        def sleep(seconds: float) -> None:  # typeshed also allows `SupportsIndex`, which no application passes
+        def sleep(seconds: float) -> None:  # typeshed also allows `SupportsIndex`, which applications rarely pass
             frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
             if seconds >= _MIN_RECORDED_S and self._test_code.owner_of(frame) == "application":
                 where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"

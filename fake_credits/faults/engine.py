@@ -22,7 +22,7 @@ from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, IncomingCall, Moment,
 from fake_credits.keyed_random import keyed_random
 
 CallHook = Callable[[IncomingCall, Sequence[Firing]], Sequence[Firing]]
-"""A function that takes each call and its firings, and returns additional firings."""
+"""A function that takes a call and its firings, and returns additional firings."""
 
 MAX_RULES = 1000
 """The maximum number of rules in a sandbox."""
@@ -42,7 +42,7 @@ class FaultEngine:
         self._ended_unused: list[ActiveRule] = []
         self._name_counters: defaultdict[str, int] = defaultdict(int)
         self._call_counts: dict[CallKey, int] = {}
-        # The rules to try, by operation, application and user (each "" unless some rule names it), and client.
+        # The rules to try, by operation, application, user and client; an application or user that no rule names is "".
         self._candidates: dict[tuple[Operation, str, str, str], list[ActiveRule]] = {}
         self._named_applications: frozenset[str] = frozenset()
         self._named_users: frozenset[str] = frozenset()
@@ -137,7 +137,7 @@ class FaultEngine:
         self._invalidate()
 
     def unused_rules(self) -> list[ActiveRule]:
-        """Return the rules that stayed unused, including removed ones and those whose gate has been opened."""
+        """Return the unused rules, including removed ones and those whose gate has been opened."""
         return self._ended_unused + [active for active in self.rules if active.is_unused]
 
     def match(self, call: IncomingCall) -> list[Firing]:
@@ -277,9 +277,9 @@ def _total_share(rules: Iterable[ActiveRule]) -> float:
 
 
 def _max_total(rules: Sequence[ActiveRule], criteria: Sequence[str]) -> float:
-    """Return the largest total share of the rules that one call can match.
+    """Return the largest total draw share of rules that can all match one call.
 
-    A result that doesn't exceed the limit may be inexact.
+    The result may be inexact unless it exceeds ``_TOTAL_LIMIT``.
     """
     total = _total_share(rules)
     if total <= _TOTAL_LIMIT:

@@ -59,7 +59,7 @@ class LoadedRules(tuple[ActiveRule, ...]):
 
 
 class Faults:
-    """A sandbox's faults: ``credits.faults.add(Reset(), "createTransaction", phase="after", nth=1)``."""
+    """A sandbox's fault rules, as in ``credits.faults.add(Reset(), "createTransaction", phase="after", nth=1)``."""
 
     def __init__(self, engine: FaultEngine, add_rule: Callable[[Rule], ActiveRule]) -> None:
         self._engine = engine
@@ -121,7 +121,7 @@ class Faults:
             return self._engine.find(name)
 
     def clear(self) -> None:
-        """Remove every rule; the test still fails if one was never used. Calls already hit by a rule stay affected."""
+        """Remove all rules; the test still fails if any is unused. Calls already hit by a rule stay affected."""
         for active in self:
             active.remove()
 

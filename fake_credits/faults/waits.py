@@ -13,7 +13,7 @@ ExchangeCoroutine = Coroutine["Wait", Any, None]
 
 
 class ServerStopping(BaseException):
-    """Raised in a waiting request when its server stops; the request gets no response, and this is not an error."""
+    """Raised in a waiting request when its server stops or its sandbox closes; the request ends without a response."""
 
 
 class Wait:
@@ -45,7 +45,7 @@ class Sleep(Wait, msgspec.Struct, frozen=True, eq=False):
 
 
 class AtGate(Wait, msgspec.Struct, frozen=True, eq=False):
-    """A wait at a gate; its result is False if the gate is not released within its limit."""
+    """A wait at a gate; the result is False if the gate is not released within its time limit."""
 
     gate: Gate
 
@@ -55,7 +55,7 @@ class Drain(Wait, msgspec.Struct, frozen=True, eq=False):
 
 
 class Forever(Wait, msgspec.Struct, frozen=True, eq=False):
-    """A wait that ends only when the client disconnects or a limit of the server is reached."""
+    """A wait that ends only when the client disconnects, the sandbox is closed or reset, or a time limit is reached."""
 
     after_byte: bool = False
 
@@ -86,7 +86,7 @@ def resume(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
 
 
 def run_to_wait(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
-    """Run a coroutine like `resume`, but skip each `Drain`, because in memory there is nothing to drain."""
+    """Run a coroutine as `resume` does, but skip each `Drain`, because in memory there is nothing to drain."""
     wait = resume(coroutine, value)
     while isinstance(wait, Drain):
         wait = resume(coroutine, None)

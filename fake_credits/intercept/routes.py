@@ -125,7 +125,7 @@ class NearMissError(Exception):
 
 
 class Route(msgspec.Struct, frozen=True, eq=False):
-    """A base URL with its sandbox's driver and clock; waits between retries advance the clock.
+    """A base URL with its sandbox's driver and clock; urllib3's waits between retries advance the clock.
 
     Requests to the same host but outside the base URL are recorded in ``log``.
     """
@@ -141,12 +141,12 @@ class Route(msgspec.Struct, frozen=True, eq=False):
         return Request(request.method, target, request.headers, request.body, timeout_s)
 
     def respond(self, received: ReceivedRequest, timeout_s: float | None) -> Response:
-        """Return the response to a request that was written to memory."""
+        """Return the response to a request that a library wrote to an in-memory connection."""
         request = self.localize(received.request, timeout_s)
         return received.finish(self.driver.call(request, received.error))
 
     async def respond_async(self, received: ReceivedRequest, timeout_s: float | None) -> Response:
-        """Return the response to a request that was written to memory, yielding to the running event loop."""
+        """Return the response to a request like `respond`, yielding to the running event loop."""
         request = self.localize(received.request, timeout_s)
         return received.finish(await self.driver.call_async(request, received.error))
 

@@ -44,7 +44,7 @@ class MemorySocket:
         self._timeout_s = timeout_s
 
     def sendall(self, data: bytes) -> None:
-        """Add part of the request."""
+        """Append data to the request."""
         self._written.write(data)
 
     def makefile(self, _mode: str) -> io.BufferedIOBase:
@@ -117,7 +117,7 @@ def patch(module: ModuleType, routes: Routes, patches: Patches) -> None:
 
 def _refuse_urllib3_future(package: str) -> None:
     version = str(importlib.import_module(f"{package}._version").__version__)
-    if re.fullmatch(r"\d+\.\d+\.9\d\d", version):  # its patch numbers start at 900
+    if re.fullmatch(r"\d+\.\d+\.9\d\d", version):  # urllib3-future's patch numbers start at 900
         raise RuntimeError(
             f"urllib3-future {version}, which niquests installs in place of urllib3, can't be intercepted: set the "
             "application's base URL to fake_credits.base_url, or uninstall urllib3-future and reinstall urllib3"
@@ -149,7 +149,7 @@ def _patched_urlopen(original: Method, routes: Routes, urllib3: "_Urllib3", curr
 def _find_route(routes: Routes, pool: Any, method: str, url: str) -> Route | None:
     scheme, host, port = pool.scheme, pool.host, pool.port
     if pool.proxy is not None and not url.startswith("/"):
-        split_url = urlsplit(url)  # for a proxy, the pool's host is the proxy's
+        split_url = urlsplit(url)  # when a proxy is used, pool.host is the proxy's host
         scheme, host, port = split_url.scheme, split_url.hostname or "", split_url.port
     host_routes = routes.for_host(host)
     return None if host_routes is None else host_routes.find(method, scheme, port, _request_target(url))
@@ -276,7 +276,7 @@ class _Urllib3:
 class _ResponseBody(io.BytesIO):
     """A complete body, with the parts of an ``http.client`` response that urllib3 and requests use.
 
-    Once the body, even an empty one, has been read, urllib3 returns the connection to its pool.
+    After reading the body, even an empty one, urllib3 returns the connection to its pool.
     """
 
     def __init__(self, response: Response) -> None:
@@ -300,7 +300,7 @@ class _ResponseBody(io.BytesIO):
 
     @property
     def msg(self) -> HTTPMessage:
-        """Return the Set-Cookie headers, the only headers that requests reads here."""
+        """Return the Set-Cookie headers, the only headers that requests reads from this message."""
         message = HTTPMessage()
         for name, value in self._response.headers:
             if name == b"set-cookie":
@@ -319,7 +319,7 @@ def _encode_body(body: object) -> bytes | None:
 
 def _encode_headers(headers: Mapping[Any, Any]) -> list[HeaderField] | None:
     """Return header fields as bytes, or None if ``http.client`` has to handle one of them."""
-    pairs = getattr(headers, "lower_items", headers.items)()  # requests' lower_items() is 3 times as fast as items()
+    pairs = getattr(headers, "lower_items", headers.items)()  # requests' lower_items() is much faster than items()
     try:
         fields = [
             (

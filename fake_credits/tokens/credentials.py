@@ -1,4 +1,4 @@
-"""The credential that a request carries, and the reasons for rejecting one."""
+"""A request's credential, and the reasons why it can be rejected."""
 
 import base64
 from collections.abc import Iterable, Mapping

@@ -84,13 +84,13 @@ class VerifyingKey:
             raise ValueError(problem)
 
     def verifies(self, message: bytes, signature: bytes) -> bool:
-        """Return whether ``signature`` is a valid signature of ``message`` by this key."""
+        """Return whether ``signature`` is a valid signature for ``message`` under this key."""
         return _jwt_algorithm(self.algorithm).verify(message, self.key, signature)
 
     def jwk(self) -> dict[str, str]:
-        """Return the key as a public JWK (RFC 7517): ``kty``, ``use``, ``alg``, ``kid`` and its type's members."""
+        """Return the key as a public JWK (RFC 7517), including ``use``, ``alg`` and ``kid``."""
         members = _jwt_algorithm(self.algorithm).to_jwk(self.key, as_dict=True)
-        members.pop("key_ops", None)  # RFC 7517, section 4.3: not together with "use"
+        members.pop("key_ops", None)  # not to be combined with "use" (RFC 7517, section 4.3)
         return {"kty": members["kty"], "use": "sig", "alg": self.algorithm, "kid": self.kid, **members}
 
     def pem(self) -> str:
@@ -112,7 +112,7 @@ class SigningKey(VerifyingKey):
 class KeySet:
     """An issuer's public keys.
 
-    With ``any_kid``, there is a single key without an id, which matches every ``kid``.
+    With ``any_kid``, the only key has no id and matches every ``kid``.
     """
 
     def __init__(self, keys: Iterable[VerifyingKey] = (), *, any_kid: bool = False) -> None:
@@ -123,7 +123,7 @@ class KeySet:
         return f"<{type(self).__name__} {len(self._by_kid)} published>"
 
     def find(self, kid: str) -> VerifyingKey | None:
-        """Return the published key with exactly this id, or None."""
+        """Return the published key that matches ``kid``, or None if there is none."""
         return self._by_kid.get("" if self._any_kid else kid)
 
     def published_keys(self) -> tuple[VerifyingKey, ...]:
@@ -172,7 +172,7 @@ class SigningKeys(KeySet):
     def _install(self, algorithm: SigningAlgorithm, private_key: "PrivateKey | None" = None) -> SigningKey:
         private_key = private_key or _generate_private_key(algorithm)
         public_key = private_key.public_key()
-        thumbprint = hashlib.sha256(_public_pem(public_key).encode()).hexdigest()[:16]  # the same in every process
+        thumbprint = hashlib.sha256(_public_pem(public_key).encode()).hexdigest()[:16]  # doesn't vary between processes
         key = SigningKey(f"fake-{algorithm.lower()}-{thumbprint}", algorithm, public_key, private_key)
         self._by_kid = {**self._by_kid, key.kid: key}
         self._current_keys = {**self._current_keys, algorithm: key}

@@ -86,7 +86,7 @@ class Verifier:
         return f"<Verifier for {len(self._issuers)} issuers, {len(self._cache)} tokens cached>"
 
     def verify(self, token: str, now_ms: int) -> VerifiedToken:
-        """Verify a token at ``now_ms`` (ms since 1970, on the sandbox's clock), and return it.
+        """Verify a token as of ``now_ms`` (ms since 1970, on the sandbox's clock), and return the result.
 
         Raises TokenExpired (reason: ``expired``) if a genuine token has expired, and InvalidToken, whose
         ``auth_reason`` names the failed step, for any other invalid token. Valid tokens are cached, so verifying one
@@ -135,7 +135,7 @@ def verify_signature(token: str, issuers: Sequence[Issuer]) -> tuple[bytes, Veri
     The payload is not parsed, so the caller must check that its ``iss`` names the key's issuer.
     """
     if len(token) > MAX_TOKEN_BYTES:
-        raise _invalid_token("oversize", f"the token has {len(token)} bytes, more than {MAX_TOKEN_BYTES}")
+        raise _invalid_token("oversize", f"the token is {len(token)} bytes long; the limit is {MAX_TOKEN_BYTES}")
     segments = token.split(".")
     if len(segments) != 3:
         raise _invalid_token("malformed_segments", f"the token has {len(segments)} segments; a JWT has three")
@@ -159,7 +159,7 @@ def _decode_segment(segment: str, name: str) -> bytes:
 def parse_json_object(data: bytes, part: Literal["header", "payload"]) -> dict[str, object]:
     """Parse a JSON object; raise InvalidToken if it is malformed or has duplicate members.
 
-    The reason is ``malformed_<part>`` or ``duplicate_<part>_member``.
+    The error's ``auth_reason`` is ``malformed_<part>`` or ``duplicate_<part>_member``.
     """
     try:
         value = parse_json(data, name=f"the token's {part}", max_depth=MAX_JSON_DEPTH)
@@ -175,7 +175,7 @@ def parse_json_object(data: bytes, part: Literal["header", "payload"]) -> dict[s
 def _read_header(header: bytes) -> dict[str, object]:
     if len(header) > MAX_TOKEN_HEADER_BYTES:
         raise _invalid_token(
-            "oversize_header", f"the token's header has {len(header)} bytes, more than {MAX_TOKEN_HEADER_BYTES}"
+            "oversize_header", f"the token's header is {len(header)} bytes long; the limit is {MAX_TOKEN_HEADER_BYTES}"
         )
     members = parse_json_object(header, "header")
     for name in _FORBIDDEN_HEADER_MEMBERS:

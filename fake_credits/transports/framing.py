@@ -34,7 +34,7 @@ class ReceivedRequest(NamedTuple):
     keeps_alive: bool = True
 
     def finish(self, response: Response) -> Response:
-        """Return the response, with ``Connection: close`` added if the connection is to be closed after it."""
+        """Return the response, with ``Connection: close`` added if the connection won't stay open afterwards."""
         if response.status and not self.keeps_alive:
             response.headers.append((b"connection", b"close"))
         return response
@@ -43,7 +43,7 @@ class ReceivedRequest(NamedTuple):
 def is_plain(request: Request, *, has_host: bool = True) -> bool:
     """Return whether every HTTP library would send this request unchanged and the live server would accept its framing.
 
-    Header names are in lower case. If ``has_host`` is false, the library has not added Host and Content-Length yet.
+    Header names must be in lower case. If ``has_host`` is false, the library has not added Host and Content-Length yet.
     """
     target, body = request.target, request.body
     framing = _plain_framing(tuple(request.headers), has_host)
@@ -83,7 +83,7 @@ def _are_plain(fields: Mapping[bytes, bytes], *, has_host: bool) -> bool:
 
 
 def _framing_error(version: str, target: bytes, headers: Headers, *, is_large: bool) -> MalformedRequest | None:
-    """Return the error for a malformed request that the parser accepts, else None."""
+    """Return an error if the request is malformed although the parser accepts it, else None."""
     problem = ""
     if is_large:
         problem = f"the head is larger than {MAX_HEAD_BYTES} bytes (64 KiB)"

@@ -118,8 +118,8 @@ class InProcessDriver:
     def call(self, request: Request, error: ApiError | None = None) -> Response:
         """Return the response; injected delays advance the sandbox's clock.
 
-        ``error`` is the reason for rejecting an unreadable request. If the request's body is None, it never arrives, so
-        the client waits until it times out. Raises WouldHangForever if nothing would ever end the call.
+        ``error`` is the reason for rejecting an unreadable request. If ``request.body`` is None, an announced body
+        never arrives, so the client waits until it times out. Raises WouldHangForever if nothing would end the call.
         """
         exchange = self._dispatch(request, error)
         if not isinstance(exchange, Exchange):
@@ -161,7 +161,7 @@ class InProcessDriver:
         return connection.result(self._date())
 
     def find_path_end(self, method: str, path: bytes) -> tuple[Operation, bytes] | None:
-        """Return the operation whose path matches the end of ``path``, and the part before it; None if none does."""
+        """Return the operation matching the end of ``path`` and what precedes the match, or None if nothing matches."""
         return self._runtime.routes.find_path_end(method, path)
 
     def _dispatch(self, request: Request, error: ApiError | None) -> Exchange | Response:
@@ -248,7 +248,7 @@ def _whole(request: Request, response: Response) -> Response:
 
 
 def _transport_failure(request: Request, response: Response) -> TransportFailure:
-    """Return the failure that this client would raise over a network, with the same ``__cause__``."""
+    """Return the exception that the client would raise over a network, with the same ``__cause__``."""
     import httpx2  # needed only for faults
 
     error = httpx_error(httpx2, response)

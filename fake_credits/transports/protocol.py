@@ -101,7 +101,7 @@ class CreditsProtocol(UvicornProtocol):
     async def wait_until_flushed(self, timeout_s: float) -> None:
         """Wait up to ``timeout_s`` for the peer's kernel to receive everything written.
 
-        Otherwise, an RST would discard the data that is still unsent.
+        Without this wait, an RST would discard any data that is still unsent.
         """
         deadline_s = monotonic_s() + timeout_s
         while not self.disconnected.done() and (
@@ -126,7 +126,7 @@ class CreditsProtocol(UvicornProtocol):
         self._set_reading()
 
     def _serve_next(self) -> bool:
-        """Serve the next request, or parse data held back; return whether there may be more to do."""
+        """Serve the next request or parse held-back data; return whether there may be more to do."""
         if self.transport.is_closing() or self.is_write_paused:
             return False
         if self._current is None and self._queue:
@@ -151,7 +151,7 @@ class CreditsProtocol(UvicornProtocol):
             self.set_reading(is_paused=is_paused)
 
     def is_idle(self) -> bool:
-        """Return whether the client has read every response and not started another request."""
+        """Return whether no request is in progress and writing is not paused."""
         newest = self._newest
         is_between_requests = not self._in_head and (newest is None or newest.is_received)
         return is_between_requests and self._current is None and not self.is_write_paused

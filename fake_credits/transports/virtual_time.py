@@ -42,9 +42,10 @@ class ClientEnd(Protocol):
 
 
 class SuspendedExchange:
-    """A suspended exchange and its client's timeout in seconds (None: no timeout).
+    """An in-process exchange that is waiting for a delay to end, a gate to release it, or its client to give up.
 
-    It is resumed by its client, by the clock or by a gate, always under the sandbox's lock.
+    It is resumed by its client, by the clock or by a gate, always under the sandbox's lock. ``timeout_s`` is the
+    client's timeout in seconds; None means no timeout.
     """
 
     def __init__(
@@ -233,7 +234,7 @@ class SuspendedExchange:
                 self._schedule_timeout(remaining_ms)
 
     def _detach(self, wait: Sleep | Forever, remaining_ms: float) -> None:
-        """After the client has gone, schedule the end of a delay; if the wait is endless, end the exchange."""
+        """Schedule the end of an abandoned exchange's delay; if its wait is endless, end the exchange."""
         if isinstance(wait, Sleep):
             self._schedule_resume(max(0.0, remaining_ms))
         else:

@@ -17,7 +17,7 @@ from fake_credits.worlds.profiles import Profile
 from fake_credits.worlds.world import WEEK_MS, WORLD_SPAN_MS, UserHistory, WorldError
 
 ID_BITS = 192
-"""The number of random bits in an id."""
+"""The number of random bits from which an id is built."""
 
 _NAME_POOL_SIZE = 150
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -237,8 +237,8 @@ def _apply_weekly_pattern(even_ms: int) -> int:
 def _draw_history(draw: Callable[[], float], profile: Profile, lifetime: _Lifetime) -> TransactionColumns | None:
     """Return a user's transactions, starting with the sign-up grant, or None if a top-up is needed but not allowed.
 
-    If the user is depleted, the last consumption takes the balance to 0. Every other consumption leaves at least one
-    credit.
+    If ``lifetime.is_depleted``, the last transaction takes the balance to 0. Every other consumption leaves at least
+    one credit.
     """
     deltas, codes, times = [profile.signup_grant], [_GRANT_CODE], [lifetime.created_ms]
     balance, refundable = profile.signup_grant, 0
@@ -292,7 +292,7 @@ EDGE_CASES: tuple[tuple[str, EdgeTransactions], ...] = (
     (" spaces at both ends ", ((7, _GRANT),)),
     ("i" * 256, ((7, _GRANT),)),
 )
-"""User ids and their transactions; two ids look the same but are different, because their code points differ."""
+"""User ids and their transactions; two of the ids look the same but have different code points."""
 
 
 def edge_histories() -> Iterator[UserHistory]:

@@ -2,7 +2,7 @@
 
 Nothing is stored between runs: each user's existing history is read and then continued. If a write gets no usable
 response, the balance shows whether it took effect. After a user's last write, the balance is compared with the planned
-one, to detect a write that took effect only after its own check.
+one, to detect a write that took effect only after it had been checked.
 """
 
 import asyncio
@@ -41,14 +41,14 @@ class WorldTotals(NamedTuple):
 
 
 class ExistingData(NamedTuple):
-    """The numbers of a world's users and transactions that a server already has."""
+    """The counts of a world's users and transactions that a server already has."""
 
     users: int = 0
     transactions: int = 0
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """The maximum number of attempts at a failing call, and the pauses between them, which double each time."""
+    """The maximum number of attempts for each call, and the pauses between attempts, which double each time."""
 
     max_attempts: int = 8
     initial_pause_s: float = 0.05
@@ -104,7 +104,7 @@ class Seeder:
         return f"<Seeder of {self._world!r}>"
 
     async def scan(self, on_progress: ProgressCallback) -> ExistingData:
-        """Read the existing data and return it; ``on_progress`` is called for each user."""
+        """Count the users and transactions that already exist; ``on_progress`` is called for each user."""
 
         async def scan_user(index: int, user: "_UserSeeder") -> None:
             # The first call must reach the server, so that a wrong URL is reported immediately.

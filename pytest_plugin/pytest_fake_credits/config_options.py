@@ -133,13 +133,13 @@ ENV_FIELDS = {
     "jwks_url": "CREDITS_JWKS_URL",
     "jwt_public_key": "CREDITS_JWT_PUBLIC_KEY",
 }
-"""The fields of ``fake_credits_env``, each with its default variable."""
+"""The fields of ``fake_credits_env``, each with its default environment variable."""
 
 _LINE_OPTIONS = {
     "trust": "trusted foreign issuers, each with a file of its keys (JWKS or PEM): one ISSUER=FILE per line",
-    "intercept": "base URLs, one per line, that the fake_credits fixture intercepts in process, whatever library "
-    "sends the requests",
-    "env": "variables that the fake_credits_env fixture sets instead of CREDITS_BASE_URL and so on: one "
+    "intercept": "base URLs, one per line, that the fake_credits fixture intercepts in process, via any "
+    "supported library",
+    "env": "variables that the fake_credits_env fixture sets instead of the default CREDITS_* variables: one "
     "NAME=text per line, where text may contain " + ", ".join(f"{{{name}}}" for name in ENV_FIELDS),
 }
 _PLUGIN_ONLY = ("mode", "log", "early_env", "autouse", "env", "schedule")  # and all names that begin with "explore"

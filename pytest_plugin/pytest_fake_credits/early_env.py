@@ -23,7 +23,7 @@ _EARLY_TOKEN_LIFETIME_S = 24 * 3600
 
 
 class EarlyEnvironment:
-    """The environment variables that are set before the first sandbox exists; ``close`` restores the original ones.
+    """The environment variables that are set before the first sandbox exists; ``close`` restores the original values.
 
     ``listener`` is bound but does not listen, so that, until a server uses it, connections are refused instead of
     hanging. Raises ValueError for an unknown auth provider.
@@ -51,7 +51,7 @@ class EarlyEnvironment:
         return EARLY_VALUES[name](self)
 
     def close(self) -> None:
-        """Restore the environment, and release the port unless a server uses it."""
+        """Restore the environment, and close ``listener``."""
         for name, text in self._original_values.items():
             if text is None:
                 os.environ.pop(name, None)
@@ -103,7 +103,7 @@ EARLY_VALUES: Mapping[str, Callable[[EarlyEnvironment], str]] = {
     "jwks_url": lambda early: f"{early.base_url}/.well-known/jwks.json",
     "jwt_public_key": EarlyEnvironment.public_key,
 }
-"""The fields of ``fake_credits_env``; computing ``user_token`` or ``jwt_public_key`` imports cryptography (60 ms)."""
+"""The fields of ``fake_credits_env``; ``user_token`` and ``jwt_public_key`` import cryptography, which takes 60 ms."""
 
 
 def _bind_listener() -> socket.socket:

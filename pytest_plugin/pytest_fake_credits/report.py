@@ -1,6 +1,6 @@
-"""The section in a failing test's report, and the explanation of a comparison with a `Balance`.
+"""The section in a failing test's report, and the explanation of a failed comparison with a `Balance`.
 
-This module imports the fake, so import it only after a fixture has run. PYTEST_DONT_REWRITE
+This module imports the fake, so it must only be imported after a fixture has run. PYTEST_DONT_REWRITE
 """
 
 import json
@@ -43,7 +43,8 @@ class ReportLine(NamedTuple):
 class ExchangeTable:
     """A test's exchanges, oldest first, except the successful ones from its set-up.
 
-    ``is_set_up`` says whether an exchange belongs to the set-up; ``redact`` removes secrets and control characters.
+    ``is_set_up`` says whether an exchange belongs to the set-up; ``redact`` removes secrets and escapes control
+    characters.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class ExchangeTable:
             lines.append(ReportLine(text, "yellow" if entry.rule else "" if 200 <= entry.status < 400 else "red"))
         if self._left_out:
             numbers = ", ".join(_ranges([entry.ordinal for entry in self._left_out])[:_MAX_REPORTED_ROWS])
-            lines.append(ReportLine(f"omitted, because they are successful calls made during set-up: {numbers}"))
+            lines.append(ReportLine(f"omitted successful calls made during set-up: {numbers}"))
         return lines
 
     def repeated_writes(self) -> list[str]:
@@ -190,7 +191,7 @@ def _yes_no(value: object) -> str:
 
 
 def redacted_entry(entry: JournalEntry, redact: Callable[[str], str]) -> JournalEntry:
-    """Return an entry without secrets or control characters; do this before shortening any text."""
+    """Return a copy of an entry without secrets or control characters; call this before `truncate`."""
     return structs.replace(entry, **{name: redact(getattr(entry, name)) for name in _TEXT_FIELDS})
 
 

@@ -26,8 +26,8 @@ def texts(explore: Explore, test: Test, explored: object = True) -> str:
             applications.test_naive_retry,
             [
                 "Charged twice (1, lost after): the response to call 1 (createTransaction ada -10) was lost after the",
-                "sent the same write again (call 2, no Idempotency-Key), and 2 were committed: ada has 80 credits "
-                'instead of 90. It could not have known: "lost before" looks the same to the application, and it',
+                "sent the same write again (call 2, no Idempotency-Key), and it was committed 2 times: ada has 80 "
+                'credits instead of 90. It could not have known: "lost before" looks the same to the application,',
                 'And 2 more like it: "1:unreadable", "1:silent_after".',
             ],
         ),
@@ -38,8 +38,8 @@ def texts(explore: Explore, test: Test, explored: object = True) -> str:
         (
             applications.test_careless_reconciliation,
             [
-                "Failed read treated as not applied (2, lost after + listTransactions ada #2, ",
-                "committed: ada has 80 credits instead of 90.",
+                "Failed read mistaken for a failed write (2, lost after + listTransactions ada #2, ",
+                "committed 2 times: ada has 80 credits instead of 90.",
             ],
         ),
         (

@@ -19,7 +19,7 @@ def explore_once(explore: Explore) -> Callable[[Test], Exploration]:
 
 
 EXPECTED = {
-    "test_careless_reconciliation": {"failed read treated as not applied"},
+    "test_careless_reconciliation": {"failed read mistaken for a failed write"},
     "test_lost_refund": {"false success"},
     "test_lost_grant": {"false success"},
     "test_blind_refund": {"given twice"},

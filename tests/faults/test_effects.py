@@ -168,7 +168,7 @@ INVALID: Mapping[str, tuple[Callable[[], object], str]] = {
     ),
     "skew for another kind": (
         lambda: Unauthorized("revoked", 5),
-        "clock_skew_s is 5, but kind is 'revoked': it requires kind 'clock_skew'",
+        "clock_skew_s is 5, which requires kind 'clock_skew', but kind is 'revoked'",
     ),
     "skew over a week": (
         lambda: Unauthorized(clock_skew_s=604_801),

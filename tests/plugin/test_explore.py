@@ -71,8 +71,8 @@ def test_unedited_test_fails_with_matrix_and_findings(suite: Suite) -> None:
     text = text_of(result)
     for line in (
         "fake-credits: 15 schedules: 12 fine, 2 unsettled, 1 charged twice",
-        "The application sent the same write again (call 3, no Idempotency-Key), and 2 were committed: ada",
-        "has 80 credits instead of 90. It could not have known:",
+        "The application sent the same write again (call 3, no Idempotency-Key), and it was committed 2",
+        "times: ada has 80 credits instead of 90. It could not have known:",
         "Replay:    pytest test_suite.py::test_buys_once --fake-credits-schedule 2:lost_after",
         "2 tests explored, 20 schedules: 17 fine, 2 unsettled, 1 charged twice",
     ):

@@ -84,7 +84,7 @@ def test_printed_test_fails_as_the_order_does(suite: Suite, source: str) -> None
     options = {"ini": ASYNCIO, "plugins": ("pytest_asyncio.plugin",)}
     text = text_of(suite(APPLICATION + source, **options))
     assert "fake-credits: 6 orders: 4 fine, 2 race" in text
-    assert "Race (order 4 of 6): with this order of calls, the test does not pass: 1 " in text
+    assert "Race (order 4 of 6): the test does not pass when calls are released in this order: 1 " in text
     imports, _, definition = printed_test(text).partition("\n\n\n")
     result = suite(f"{imports}\n{APPLICATION}{source}\n{definition}", "-k", "failing_order", **options)
     result.assert_outcomes(failed=1, deselected=1)

@@ -380,7 +380,7 @@ def test_both_writes_of_a_double_charge_are_shown(suite: Suite) -> None:
     section = find_section(suite(TWO_CLIENTS_TEST), "test_charge").splitlines()
     assert [line.split()[0] for line in section[2:5]] == ["1", "2", "3"]
     assert section[5:7] == [
-        "omitted, because they are successful calls made during set-up: 4",
+        "omitted successful calls made during set-up: 4",
         "#1 was committed, but its response was lost; #3 committed it again",
     ]
 

@@ -1,4 +1,4 @@
-"""Effects that break, stall or slow down a connection or send garbage, and the deliveries that they use."""
+"""Effects that break, stall or slow down a connection, or send garbage over it, and the deliveries that they use."""
 
 import itertools
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Truncate(Effect):
     """Send the head and part of the body (``at_bytes`` or a ``fraction``), and then cut off the response.
 
     ``then`` says how: ``close``, ``reset`` or ``hang``; in Python, it can also be ``Reset()``, ``Close()`` or
-    ``Hang()``. At least one byte is withheld. A response without a body is cut off after its head.
+    ``Hang()``. At least one byte of the body is withheld; a response without a body is cut off after its head.
     """
 
     needs_connection = True
@@ -116,7 +116,7 @@ class Garbage(Effect):
 
 
 class Abort(msgspec.Struct, frozen=True):
-    """A delivery that sends nothing, or the head and part of the body, and then closes, resets or hangs."""
+    """A delivery that sends nothing or part of the response, and then closes or resets the connection, or hangs."""
 
     close_mode: CloseMode
     sent_body_bytes: int | None = None

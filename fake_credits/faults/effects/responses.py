@@ -19,7 +19,7 @@ from fake_credits.faults.effects.base import (
 RetryAfterFormat = Literal["", "seconds", "date", "garbage", "absent"]
 _SECONDS_PER_DAY = 86_400
 _TYPO_SIMILARITY = 0.85
-"""The similarity, from 0 to 1, above which a code is considered a misspelling of one of the API's."""
+"""The minimum similarity, from 0 to 1, for a code to be considered a misspelling of one of the API's codes."""
 
 _DEFAULT_CODES: Mapping[int, str] = {
     400: "validation_error",
@@ -41,12 +41,12 @@ _DEFAULT_CODES: Mapping[int, str] = {
 
 @dataclass(frozen=True, repr=False)
 class Status(Effect):
-    """Respond with a ``status`` and the contract's error body. In the ``after`` phase, a write remains committed.
+    """Respond with ``status`` and the contract's error body. In the ``after`` phase, a write remains committed.
 
     ``code`` defaults to the status's usual code; it may be one that the API does not have, unless it looks like a
-    misspelling of a real one. ``retry_after_s`` adds a Retry-After header, whose form is ``retry_after_form``:
-    ``seconds``, ``date``, ``garbage`` or ``absent``, by default the contract's form (docs/reference/contract.md, row
-    22).
+    misspelling of a real one. ``retry_after_s`` adds a Retry-After header in the form given by ``retry_after_form``
+    (``seconds``, ``date``, ``garbage`` or ``absent``), which defaults to the contract's form
+    (docs/reference/contract.md, row 22).
     """
 
     reveals = "a retry of a permanent error or of a committed write"
@@ -187,7 +187,7 @@ class Unauthorized(Effect):
             raise FaultError("clock_skew_s is missing: kind 'clock_skew' requires a number of seconds, such as 3600")
         if self.kind != "clock_skew" and self.clock_skew_s:
             raise FaultError(
-                f"clock_skew_s is {self.clock_skew_s}, but kind is {self.kind!r}: it requires kind 'clock_skew'"
+                f"clock_skew_s is {self.clock_skew_s}, which requires kind 'clock_skew', but kind is {self.kind!r}"
             )
 
     async def apply(self, context: FaultContext) -> None:
