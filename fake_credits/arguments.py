@@ -71,7 +71,7 @@ def check_limit(name: str, limit_s: object) -> None:
     if isinstance(limit_s, bool) or not isinstance(limit_s, int | float):
         raise TypeError(f"{name} must be a number of seconds, not {type(limit_s).__name__}")
     if not 0 <= limit_s < math.inf:
-        raise ValueError(f"{name} must be 0 or more and finite, not {limit_s!r}")
+        raise ValueError(f"{name} must be finite and at least 0, not {limit_s!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class BaseUrl:
         if "?" in text or "#" in text:
             raise ValueError(f"base_url {mask_url(text)!r} must not have a query or a fragment")
         if not _DOT_SEGMENTS.isdisjoint(parts.path.split("/")):
-            raise ValueError(f"base_url {text!r} must not have '.' or '..' in its path; HTTP libraries resolve them")
+            raise ValueError(f"base_url {text!r} must not have '.' or '..' path segments; HTTP libraries resolve them")
         return cls(text.rstrip("/"), parts.scheme, parts.hostname, parts.path.rstrip("/"))
 
 

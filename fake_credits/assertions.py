@@ -8,7 +8,7 @@ from itertools import chain
 from typing import NoReturn, Unpack
 
 from fake_credits.arguments import check_count, check_limit, keyword_hint
-from fake_credits.call_patterns import Call, Criteria, JournalSnapshot, duplicate_commits_message, pluralize
+from fake_credits.call_patterns import Call, Criteria, JournalSnapshot, duplicate_commits_message
 from fake_credits.concurrency import CrossThreadEvent, ensure_no_running_loop, wait_event
 from fake_credits.contract import DEFAULT_CONTRACT, Contract, Operation
 from fake_credits.contract.model import success_statuses
@@ -17,7 +17,7 @@ from fake_credits.errors import ERRORS, did_you_mean
 from fake_credits.faults.rule import Rule, effect_for_script_entry
 from fake_credits.interception_log import InterceptionLog
 from fake_credits.journal import ALWAYS_JOURNALED, MAX_JOURNAL_ENTRIES, Journal, JournalEntry
-from fake_credits.text import short_repr
+from fake_credits.text import pluralize, short_repr
 from fake_credits.tokens.credentials import AUTH_FAILURE_REASONS
 
 DEFAULT_WAIT_TIMEOUT_S = 10.0

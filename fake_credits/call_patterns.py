@@ -21,7 +21,7 @@ from fake_credits.http_message import HTTP_METHODS
 from fake_credits.interception_log import InterceptionLog
 from fake_credits.journal import ClientKind, JournalEntry
 from fake_credits.models import Reason
-from fake_credits.text import align_columns, escape_control, redact, truncate, truncate_with_hash
+from fake_credits.text import align_columns, escape_control, pluralize, redact, truncate, truncate_with_hash
 
 _TRANSACTION_ID = re.compile(r"(txn_[1-9][0-9]*)?")
 _PHASES = frozenset(("", *get_args(Phase)))
@@ -30,7 +30,7 @@ _POSSIBLE_VALUES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "ordinal": (lambda ordinal: ordinal >= 1, "1 or more"),
     "request_id": (lambda text: text.startswith("req_"), "an id such as 'req_s1_1'"),
     "at_ms": (lambda at_ms: at_ms >= 0, "0 or more"),
-    "method": (HTTP_METHODS.__contains__, "a method in upper case, such as 'POST'"),
+    "method": (HTTP_METHODS.__contains__, "an HTTP method in upper case, such as 'POST'"),
     "target": (lambda text: text.startswith(("/", "*")), "a path that starts with a slash"),
     "status": (
         lambda status: status == 0 or 100 <= status <= 599,
@@ -150,7 +150,7 @@ def _criterion(name: str, expected: object) -> Criterion:
         return Criterion(name, selector, lambda entry: selector if entry.operation in operations else entry.operation)
     if name == "where":
         if not callable(expected):
-            raise TypeError(f"where must be a function of a journal entry, not {expected!r}")
+            raise TypeError(f"where must be a function that takes a journal entry, not {expected!r}")
         label = f"where {getattr(expected, '__name__', expected)}"
         return Criterion(label, True, lambda entry: bool(expected(entry)))
     if name not in _FIELD_TYPES:
@@ -231,7 +231,8 @@ class JournalSnapshot(msgspec.Struct, frozen=True):
         if not self.dropped or (times is not None and not count <= times <= count + self.dropped):
             return None
         times_text = "" if times is None else f" {pluralize(times, 'time')}"
-        counted = f"{count} of the {len(self.entries)} exchanges still in the journal match"
+        verb = "matches" if count == 1 else "match"
+        counted = f"{count} of the {len(self.entries)} exchanges still in the journal {verb}"
         head = f"can't tell whether {call} was called{times_text}: older exchanges are missing from the journal"
         return self.failure(f"{head}; {counted}", call)
 
@@ -242,18 +243,14 @@ class JournalSnapshot(msgspec.Struct, frozen=True):
         if self.in_flight:
             notes.append(f"{pluralize(self.in_flight, 'exchange')} still in progress: wait for a call with wait_for")
         if self.dropped:
-            notes.append(f"the journal has dropped {self.dropped} older exchanges and keeps {len(self.entries)}")
+            dropped = pluralize(self.dropped, "older exchange")
+            notes.append(f"the journal has dropped {dropped} and keeps {len(self.entries)}")
         return notes
-
-
-def pluralize(number: int, noun: str) -> str:
-    """Return a number followed by a noun in the singular or plural."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def duplicate_commits_message(shared: dict[str, tuple[JournalEntry, ...]], api_key: str) -> str:
     """Return the message for writes that share an idempotency key, with one line for each of the first few keys."""
-    lines = [f"committed writes share {pluralize(len(shared), 'idempotency key')}, so a retry was charged twice:"]
+    lines = [f"committed writes share {pluralize(len(shared), 'idempotency key')}, so retries were committed as well:"]
     for key, entries in list(shared.items())[:_MAX_FAILURE_ROWS]:
         calls: list[str] = []
         for entry in entries[:_MAX_FAILURE_ROWS]:

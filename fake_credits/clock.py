@@ -145,7 +145,7 @@ class Clock:
             self.cancel_all()
 
     def freeze(self, at: datetime | str | None = None) -> None:
-        """Freeze the clock at its current time or, if given, at ``at``.
+        """Freeze the clock at ``at``, or at its current time if ``at`` is None.
 
         Raises ValueError if ``at`` is in the past or has no time zone.
         """
@@ -167,14 +167,14 @@ class Clock:
                 raise TypeError(f"{name} must be a number, not {type(value).__name__}")
         try:
             step_ms = -(-timedelta(**units) // timedelta(milliseconds=1))
-        except (OverflowError, ValueError):  # infinity and NaN
+        except (OverflowError, ValueError):  # infinite, NaN or too large
             raise ValueError("the duration must be finite and keep the clock within the years 1970 to 9999") from None
         with self._lock:
             now_ms = self.now_ms()
             self.move_to(self._check_target(now_ms + step_ms, now_ms))
 
     def travel(self, to: datetime | str) -> None:
-        """Move the clock forward to a time; raise ValueError for a past time or one without a time zone."""
+        """Move the clock forward to a time; raise ValueError if the time is in the past or has no time zone."""
         with self._lock:
             self.move_to(self._check_target(to_ms(to), self.now_ms()))
 
@@ -271,5 +271,5 @@ class Clock:
 
 def _check_range(ms: int) -> int:
     if not 0 <= ms <= MAX_TIMESTAMP_MS:
-        raise ValueError(f"{ms} ms since 1970 is outside the years 1970 to 9999")
+        raise ValueError(f"a time must be within the years 1970 to 9999, got {ms} ms since 1970")
     return ms

@@ -47,7 +47,10 @@ class CrossThreadEvent:
         self._is_set = False
 
     def set(self) -> None:
-        """Set the event and wake any waiting task; works from any thread, repeatedly, and after the loop is closed."""
+        """Set the event and wake any waiting task.
+
+        Safe to call from any thread, more than once, and after the loop is closed.
+        """
         self._is_set = True
         self._set_loop_event(self._event)
 
@@ -105,7 +108,7 @@ def ensure_no_running_loop(blocking_call: str, async_call: str) -> None:
             asyncio.get_running_loop()
         except RuntimeError:
             return
-    raise RuntimeError(f"{blocking_call} would block the event loop of this thread: use `{async_call}`")
+    raise RuntimeError(f"{blocking_call} would block this thread's event loop: use `{async_call}`")
 
 
 def _trio_if_running() -> Any:
@@ -132,7 +135,7 @@ def is_debugger_open() -> bool:
 
 
 class _CurrentProcess:
-    """The cached id of this process: a system call for each request would take up to 0.3 µs."""
+    """The id of this process, cached because a system call for each request would take up to 0.3 µs."""
 
     def __init__(self) -> None:
         self.refresh_id()

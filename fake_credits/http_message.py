@@ -202,4 +202,4 @@ class AsyncTransport(Protocol):
 def unknown_effect_message(base_url: str, request: Request, problem: str) -> str:
     """Return the error message for a request that was sent but got no complete response."""
     where = f"{request.method} {base_url}{request.target.decode('ascii')}"
-    return f"{request.operation}: {problem}; whether it took effect is unknown ({where})"
+    return f"{request.operation}: {problem}; the request may or may not have taken effect ({where})"

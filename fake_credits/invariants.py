@@ -65,9 +65,9 @@ class Invariants:
 
 def _run_check(sandbox: Sandbox, check: Callable[[], object], when: str) -> None:
     try:
-        problem = "returned False" if check() is False else ""
+        problem = f"returned False {when}" if check() is False else ""
     except AssertionError as error:
-        problem = f"failed: {error}" if str(error) else "failed"
+        problem = f"failed {when}: {error}" if str(error) else f"failed {when}"
     if problem:
         name = getattr(check, "__qualname__", repr(check)).rpartition(".<locals>.")[2]
-        sandbox.add_problem(f"invariant {name} {problem} {when}")
+        sandbox.add_problem(f"invariant {name} {problem}")

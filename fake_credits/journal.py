@@ -221,8 +221,8 @@ class JournalHeaders:
             self._names_by_raw_name = _key_by_raw_name(self.names)
         if len(self.names) > _MAX_HEADER_NAMES:
             raise ValueError(
-                f"keep_headers allows at most {_MAX_HEADER_NAMES} headers, including those that are always kept, "
-                f"not {len(self.names)}"
+                f"too many headers in keep_headers: {len(self.names)}, including those that are always kept; "
+                f"the limit is {_MAX_HEADER_NAMES}"
             )
         self._no_headers: dict[str, str] = {}  # shared by the thousands of entries without headers
 

@@ -11,7 +11,7 @@ import random
 def keyed_random(seed: int, *key: str | int) -> float:
     """Return a pseudorandom number in [0, 1) for a seed and a key, the same on every platform and Python version."""
     digest = hashlib.blake2b(_encode_key(seed, *key), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") >> 11) / 2**53  # 53 bits, because dividing 64 bits by 2**64 can round to 1.0
+    return (int.from_bytes(digest, "big") >> 11) / 2**53  # 53 bits, because a 64-bit int / 2**64 can round to 1.0
 
 
 def keyed_generator(seed: int, *key: str | int) -> random.Random:
@@ -33,7 +33,7 @@ def _encode_key(*parts: str | int) -> bytes:
 
 
 def random_bytes(count: int) -> bytes:
-    """Return ``count`` unpredictable bytes, for keys that are discarded when the process exits."""
+    """Return ``count`` unpredictable bytes from the operating system."""
     return os.urandom(count)
 
 

@@ -267,7 +267,7 @@ class Ledger:
         if delta > 0 and ceiling is not None and balance > ceiling:
             raise BalanceLimitExceeded(f"a balance of {account.balance} plus {delta} exceeds the ceiling of {ceiling}")
         if abs(balance) > _MAX_COLUMN_VALUE:
-            raise BalanceLimitExceeded(f"a balance of {account.balance} plus {delta} does not fit into 64 bits")
+            raise BalanceLimitExceeded(f"a balance of {account.balance} plus {delta} does not fit in 64 bits")
         return LedgerEntry(delta, reason, at_ms, balance)
 
     def extend(self, account: Account, columns: TransactionColumns) -> None:
@@ -342,7 +342,7 @@ class Ledger:
         for other_id, other_application in self._applications.items():
             if user_id in other_application.accounts_by_id:
                 return f"{message}, but application {other_id!r} does"
-        return f"{message}; create it with createUser first"
+        return f"{message}; create the user with createUser first"
 
 
 def _page_range(size: int, start: int | None, limit: int, *, newest_first: bool) -> PageRange:

@@ -100,7 +100,7 @@ class Sandbox:
 
     @property
     def cursor_key(self) -> bytes:
-        """Return the key that signs list cursors, created on first use, because most tests don't need it."""
+        """Return the key that signs list cursors; it is created on first use, because most tests don't need it."""
         if self._cursor_key is None:
             self._cursor_key = random_bytes(16)
         return self._cursor_key
@@ -218,7 +218,7 @@ class Sandbox:
     def load_world(self, world: LoadableWorld) -> tuple[str, ...]:
         """Add a world's users to the default application, and return their ids.
 
-        Raises ValueError, without adding any user, if one already exists or breaks a rule of the contract.
+        Raises ValueError if a user already exists or violates the contract; in that case, no user is added.
         """
         self.check_open()
         with self.lock:
@@ -227,7 +227,7 @@ class Sandbox:
     def set_balance(self, user_id: str, balance: int | None = None, *, application_id: str = "") -> Account:
         """Create a user if needed and, unless ``balance`` is None, bring the user to that balance in one transaction.
 
-        Raises ValueError for an id or a balance that the contract does not allow.
+        Raises ValueError for an id or a balance that the contract does not allow, or for a change above ``MAX_AMOUNT``.
         """
         self.check_open()
         application_id = application_id or self.options.application_id

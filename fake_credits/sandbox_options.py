@@ -26,7 +26,7 @@ class LoadableWorld(Protocol):
     def load_into(self, ledger: Ledger, application_id: str, now_ms: int) -> tuple[str, ...]:
         """Add the users to a ledger, with histories that end before ``now_ms``, and return their ids.
 
-        Raises ValueError, without adding any user, if one already exists or breaks a rule of the ledger's contract.
+        Raises ValueError, without adding any users, if a user already exists or violates the ledger's contract.
         """
         ...
 
@@ -66,7 +66,7 @@ class FakeCreditsKwargs(TypedDict, total=False):
 
 
 class OptionError(PicklableError, TypeError, ValueError):
-    """An unknown sandbox option, or an invalid value for one.
+    """An unknown sandbox option or an invalid option value.
 
     It is both a TypeError and a ValueError, because most options accept several types. ``name`` is the option and
     ``expected`` describes valid values, for callers that write their own messages.
@@ -93,15 +93,15 @@ def parse_options(
 ) -> dict[str, Any]:
     """Return normalized options; raise OptionError for an unknown or invalid one.
 
-    The error message starts with ``where``. ``hints`` maps options that are only valid elsewhere to advice on what to
-    use instead.
+    The error message starts with ``where``. ``hints`` contains, by option name, advice on what to use instead of
+    options that are valid only elsewhere.
     """
     parsed: dict[str, Any] = {}
     for name, value in options.items():
         rule = rules.get(name)
         if rule is None:
             hint = (hints or {}).get(name) or did_you_mean(str(name), rules, prefix="")
-            text = f"{where} has no option {name!r}{hint and ', '}{hint} (it has: {', '.join(rules)})"
+            text = f"{where} has no option {name!r}{hint and '; '}{hint} (it has: {', '.join(rules)})"
             raise OptionError(text, name)
         try:
             parsed[name] = rule.parse(value)
@@ -215,21 +215,21 @@ def _choice_rule(*choices: str) -> OptionRule:
 
 
 _API_KEY_RULE = OptionRule("1 to 256 visible ASCII characters", _parse_api_key)
-_ID_RULE = OptionRule("a string other than '', '.' and '..', without control characters", _parse_id)
+_ID_RULE = OptionRule("a string other than '', '.' or '..', without control characters", _parse_id)
 
 
 @dataclass(frozen=True, init=False)
 class SandboxOptions:
     """The initial state of a sandbox, which ``reset`` restores.
 
-    ``world`` is loaded first. Then one transaction brings ``user_id`` to ``balance``, and one brings each user in
-    ``users`` to the balance given there; no transaction is added for a balance that is already right. If ``users`` also
-    includes ``user_id``, the two balances must be equal; otherwise, ValueError is raised. ``clock`` is ``"real"``,
+    ``world`` is loaded first. Then ``user_id`` is brought to ``balance``, and each user in ``users`` to the balance
+    given there, in one transaction per user; no transaction is added for a balance that is already right. If ``users``
+    also includes ``user_id``, the two balances must be equal; otherwise, ValueError is raised. ``clock`` is ``"real"``,
     ``"frozen"`` (at the current time) or the aware datetime at which it is frozen. If ``api_key`` is empty, a new key
     is generated. ``auth_provider`` is the provider whose tokens are imitated. ``issuer`` is the ``iss`` of tokens, by
-    default the provider's; ``"server"`` means the live server's URL. ``trust`` maps URLs of foreign issuers to files
-    with their keys (JWKS or PEM), in addition to the contract's issuers. ``keep_headers`` are request headers to
-    journal in addition to ``idempotency-key`` and ``traceparent``; headers that carry credentials are rejected.
+    default the provider's; ``"server"`` means the live server's URL. ``trust`` maps URLs of foreign issuers, which are
+    trusted in addition to the contract's, to files with their keys (JWKS or PEM). ``keep_headers`` are request headers
+    to journal in addition to ``idempotency-key`` and ``traceparent``; headers that carry credentials are rejected.
 
     ``faults`` are the initial rules, and ``latency`` is the default delay (see the docs, "Faults"). In process,
     ``delays`` are ``"virtual"`` (they move the sandbox's clock) or ``"real"`` (they take real time). ``gate_timeout_s``
@@ -275,13 +275,15 @@ class SandboxOptions:
     faults: Annotated[
         object,
         OptionRule(
-            "a rule, or a list of rules: Reset(), a Rule, a JSON object, a preset or a scenario file", _parse_faults
+            "a Rule, an effect such as Reset(), a JSON object, a preset, a scenario file, or a list of these",
+            _parse_faults,
         ),
     ] = ()
     latency: Annotated[
         object,
         OptionRule(
-            'milliseconds, "uniform(10, 50)", "lognormal(20, 200)", or one of these per operation', _parse_latency
+            'a number of milliseconds, "uniform(10, 50)", "lognormal(20, 200)", or a mapping of operations to these',
+            _parse_latency,
         ),
     ] = None
     delays: Annotated[Literal["virtual", "real"], _choice_rule("virtual", "real")] = "virtual"
@@ -351,7 +353,7 @@ def new_api_key() -> str:
 
 
 def check_lifetime(expires_in_s: int) -> None:
-    """Raise TypeError or ValueError for an invalid token lifetime; a negative one yields an expired token."""
+    """Raise TypeError or ValueError for an invalid token lifetime; negative values, for expired tokens, are valid."""
     if isinstance(expires_in_s, bool) or not isinstance(expires_in_s, int):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"expires_in_s must be an int or None, not {type(expires_in_s).__name__}")
     if not -_MAX_TOKEN_LIFETIME_S <= expires_in_s <= _MAX_TOKEN_LIFETIME_S:

@@ -31,8 +31,8 @@ class SandboxUsers:
     def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> User:
         """Create a user if needed and return the user, without an API call.
 
-        If ``balance`` is not None, one grant or consumption is added to bring the user to that balance. Raises
-        ValueError or TypeError for an invalid id or balance.
+        If ``balance`` is given and differs from the user's balance, one grant or consumption makes up the difference.
+        Raises ValueError or TypeError for an invalid id or balance.
         """
         account = self.sandbox.set_balance(
             user_id, balance, application_id=self._application_id_or_default(application_id)
@@ -54,17 +54,19 @@ class SandboxUsers:
         return _user_from(self.sandbox.delete_user(user_id, application_id=application))
 
     def balance(self, user_id: str | None = None, *, application_id: str | None = None) -> int:
-        """Return a user's balance in credits, by default the default user's, without an API call.
+        """Return a user's balance in credits, without an API call.
 
-        Raises `UserNotFound` if there is no such user, and ValueError or TypeError for an invalid id.
+        ``user_id`` defaults to the default user's id. Raises `UserNotFound` if there is no such user, and ValueError or
+        TypeError for an invalid id.
         """
         application = self._application_id_or_default(application_id)
         return self.sandbox.account(self._user_id_or_default(user_id), application_id=application).balance
 
     def transactions(self, user_id: str | None = None, *, application_id: str | None = None) -> tuple[Transaction, ...]:
-        """Return all transactions of a user, by default the default user, oldest first, without an API call.
+        """Return all transactions of a user, oldest first, without an API call.
 
-        Raises `UserNotFound` if there is no such user, and ValueError or TypeError for an invalid id.
+        ``user_id`` defaults to the default user's id. Raises `UserNotFound` if there is no such user, and ValueError or
+        TypeError for an invalid id.
         """
         application = self._application_id_or_default(application_id)
         return self.sandbox.transactions(self._user_id_or_default(user_id), application_id=application)

@@ -99,9 +99,9 @@ class SandboxRegistry:
                 }
 
     def bind_token_subject(self, sandbox: Sandbox, issuer: str, user_id: str) -> None:
-        """Route a foreign issuer's tokens for a user to a sandbox.
+        """Make a foreign issuer's tokens for ``user_id`` select ``sandbox``.
 
-        Raises ValueError if the sandbox does not trust the issuer, or if the tokens are bound to another sandbox.
+        Raises ValueError if the sandbox does not trust the issuer, or if the tokens already select another sandbox.
         """
         trusted_urls = [trusted.url for trusted in sandbox.issuers]
         if issuer not in trusted_urls:
@@ -117,7 +117,7 @@ class SandboxRegistry:
         """Return the sandbox that a credential selects; the credential is not verified."""
         if credential is None:
             return self.default
-        # A key sent as a token, or vice versa, also selects its sandbox, whose error message can then say what is
+        # A key sent as a token, or vice versa, also selects its sandbox, so that the error message can say what is
         # wrong.
         if credential.value in self._by_api_key:
             return self._by_api_key[credential.value]
@@ -141,7 +141,7 @@ _SANDBOX_DRAIN_TIMEOUT_S = 1.0
 
 
 def drain(sandbox: Sandbox) -> list[str]:
-    """Release waiting calls, wait up to a second for exchanges to finish, and report those still in progress."""
+    """Release waiting calls, wait up to a second for exchanges to finish, and return a problem if some haven't."""
     for gate in list(sandbox.gates.values()):
         gate.release()
     sandbox.cancel_waits()

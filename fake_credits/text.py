@@ -13,13 +13,18 @@ _MAX_CELL_CHARS = 48
 _MAX_SHOWN_BITS = 512
 
 
+def pluralize(number: int, noun: str) -> str:
+    """Return a number followed by a noun in the singular or plural."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def redact(text: str, api_key: str) -> str:
     """Replace the API key and all tokens in a string with placeholders; call this before `truncate`."""
     return _JWT_PATTERN.sub("<token>", text.replace(api_key, "<api key>") if api_key else text)
 
 
 def mask_query(target: bytes, shown: Collection[str] = ()) -> bytes:
-    """Return a request's target, replacing the values of query parameters whose names suggest a secret.
+    """Return a request's target, masking the values of query parameters whose names suggest a secret.
 
     The values of parameters named in ``shown`` are kept.
     """
@@ -48,7 +53,7 @@ def escape_control(text: str) -> str:
 
 
 def truncate(text: str, max_chars: int = _MAX_CELL_CHARS) -> str:
-    """Shorten a string to ``max_chars`` characters, by default the width of a table cell."""
+    """Shorten a string to at most ``max_chars`` characters, by default the maximum width of a table cell."""
     return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
 
 

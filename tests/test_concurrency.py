@@ -241,7 +241,7 @@ def test_timeout_runs_under_debugger_without_open_prompt() -> None:
 
 def test_ensure_no_running_loop_raises_in_event_loop(run: RunMain) -> None:
     async def main() -> None:
-        with pytest.raises(RuntimeError, match=r"thing\(\) would block the event loop .*: use `await thing\(\)`"):
+        with pytest.raises(RuntimeError, match=r"thing\(\) would block this thread's event .*: use `await thing\(\)`"):
             ensure_no_running_loop("thing()", "await thing()")
 
     run(main)

@@ -76,11 +76,11 @@ def test_transaction_of_a_wrong_type_is_rejected_with_its_number(transaction: ob
         ({"delta": 1, "created_at": "noon"}, "transaction 2: 'noon' is not an ISO 8601 date and time"),
         (
             {"delta": 1, "created_at": "2026-03-01T12:00:01Z"},
-            "created_at is 2026-03-01 12:00:01+00:00, later than the sandbox's clock, 2026-03-01 12:00:00+00:00",
+            "2026-03-01 12:00:01+00:00, which is later than the sandbox's clock (2026-03-01 12:00:00+00:00)",
         ),
         (
             {"delta": 1, "created_at": EARLIER - timedelta(seconds=1)},
-            "created_at is 2026-02-27 11:59:59+00:00, earlier than that of the previous transaction, 2026-02-27 12:00",
+            "created_at is 2026-02-27 11:59:59+00:00, which is before the previous transaction (2026-02-27 12:00",
         ),
     ],
 )

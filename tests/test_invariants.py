@@ -39,7 +39,7 @@ def test_failed_assertion_of_an_invariant_is_quoted(credits: FakeCredits) -> Non
     credits.always(has_plenty)
     spend(credits, 50)
     (problem,) = credits.problems()
-    assert problem.startswith("invariant has_plenty failed: too little")
+    assert problem.startswith("invariant has_plenty failed after createTransaction for ada: too little")
 
 
 def test_eventual_invariant_is_checked_once_all_writes_are_applied(credits: FakeCredits) -> None:

@@ -328,7 +328,7 @@ def test_unknown_user_error_names_application_that_has_user() -> None:
 
 def test_unknown_user_error_suggests_create_user() -> None:
     ledger, _, _ = new_ledger()
-    with pytest.raises(UserNotFound, match="create it with createUser first"):
+    with pytest.raises(UserNotFound, match="create the user with createUser first"):
         ledger.get_account(APPLICATION, "bob")
     assert ledger.find_account(APPLICATION, "bob") is None
 

@@ -68,7 +68,7 @@ def test_history_can_be_copied_to_another_user() -> None:
 
 def test_transaction_before_the_last_one_is_rejected() -> None:
     with FakeCredits(clock=NOW, users={"ada": 1}) as fake:
-        with pytest.raises(ValueError, match="transaction 1: created_at is .*, earlier than that of the previous"):
+        with pytest.raises(ValueError, match="transaction 1: created_at is .*, which is before the previous"):
             fake.add_transactions("ada", [{"delta": 1, "created_at": NOW - timedelta(seconds=1)}])
         assert deltas(fake, "ada") == [1]
 

@@ -85,7 +85,7 @@ class CorsPolicy:
         return request_origin if request_origin in self._allowed_origins else b""
 
     def preflight_response(self, headers: Headers) -> Response | None:
-        """Return the response if an OPTIONS request is a preflight from an allowed origin, else None.
+        """Return the response to a preflight from an allowed origin, or None for any other OPTIONS request.
 
         The response lists everything that the contract allows; the browser checks its own request against that list.
         """

@@ -230,7 +230,7 @@ def _read_reason(members: dict[str, object], name: str) -> tuple[Reason, Problem
 
 def _unknown_members(members: dict[str, object], allowed: tuple[str, ...]) -> list[Problem]:
     problem = (
-        f"is not a member of this body (known: {', '.join(allowed)})"
+        f"is not allowed in this body (allowed: {', '.join(allowed)})"
         if allowed
         else ("is not allowed: send an empty object")
     )
@@ -240,7 +240,7 @@ def _unknown_members(members: dict[str, object], allowed: tuple[str, ...]) -> li
 def _raise_problems(problems: list[Problem]) -> None:
     if problems:
         first = problems[0]
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        more = f" (first of {len(problems)} problems)" if len(problems) > 1 else ""
         raise ValidationError(f"{first.field} {first.problem}{more}", details=tuple(problems[:20]))
 
 

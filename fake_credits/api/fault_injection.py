@@ -150,7 +150,7 @@ class ExchangeFaultContext:
         gate = exchange.sandbox.gates.get(gate_name)
         if gate is None or await AtGate(gate):
             return
-        problem = f"gate {gate_name!r} held {exchange.label} for {gate.limit_s:g} s without being released"
+        problem = f"{exchange.label} was still held at gate {gate_name!r} after {gate.limit_s:g} s"
         exchange.sandbox.add_problem(f"{problem}; other calls held there: {gate.waiters() or 'none'}")
         exchange.fault_cause, error = "", GatewayTimeout(problem)
         error.fault = self._firing.active_rule.name

@@ -179,7 +179,7 @@ def _parse_limit(name: str, text: str) -> int:
 
 
 def _apply_cursor_fault(exchange: Exchange, page: PageRange, start: int | None, list_length: int) -> PageRange:
-    """Return the page as changed by the cursor fault, if any; the list has ``list_length`` entries."""
+    """Apply the cursor fault, if any, to a page of a list with ``list_length`` entries; return the resulting page."""
     fault = None if exchange.overrides is None else exchange.overrides.cursor_fault
     if fault is None or not page.positions:
         return page

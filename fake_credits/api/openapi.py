@@ -135,7 +135,7 @@ def _parameters(contract: Contract, operation: Operation) -> list[Json]:
         "description": "Must not contain control characters or be `.` or `..`.",
     }
     if contract.id_pattern and _PYTHON_ONLY_REGEX.search(contract.id_pattern):
-        id_schema["description"] += f" Must completely match the Python regular expression {contract.id_pattern}"
+        id_schema["description"] += f" Must fully match the Python regular expression {contract.id_pattern}"
     elif contract.id_pattern:
         id_schema["pattern"] = f"^(?:{contract.id_pattern})$"
     descriptions = {"applicationId": "Id of the application", "userId": "Id of the user"}
@@ -185,7 +185,7 @@ def _success_responses(contract: Contract, operation: Operation) -> Json:
 
 
 def _error_responses(contract: Contract, operation: Operation) -> Json:
-    """Return references to the shared error responses by status, each with the codes that this operation can return."""
+    """Return references to the shared error responses, keyed by status, each with the codes of this operation."""
     return {
         str(status): {
             "$ref": f"#/components/responses/{_response_name(status)}",
@@ -242,7 +242,7 @@ def _schemas(contract: Contract) -> Json:
         "minimum": -MAX_AMOUNT,
         "maximum": MAX_AMOUNT,
         "not": {"const": 0},
-        "description": "Change in the balance in credits, "
+        "description": "Change in the balance, in credits; "
         + ("positive for grant and refund, negative for consume." if contract.sign == "by_reason" else "not 0."),
     }
     transaction_input: Json = {name_of("delta"): delta, name_of("reason"): _schema_reference("CreditTransactionReason")}

@@ -174,7 +174,7 @@ def closest_route(routes: Mapping[Operation, RouteTemplate], method: str, segmen
         ), item[1].method == method
 
     operation, template = max(routes.items(), key=similarity)
-    return f"the nearest operation is {operation}: {template} (set routes.{operation} in the contract to change it)"
+    return f"the nearest operation is {operation}: {template} (configurable as routes.{operation} in the contract)"
 
 
 def _similarity(template_segments: list[str], segments: list[str]) -> float:
@@ -211,4 +211,4 @@ def _decode_segment(segment: bytes) -> str:
     try:
         return unquote_to_bytes(segment).decode("utf-8")
     except UnicodeDecodeError:
-        raise MalformedRequest(f"the path segment {escape_path(segment)} does not decode to UTF-8") from None
+        raise MalformedRequest(f"the path segment {escape_path(segment)} does not decode to valid UTF-8") from None

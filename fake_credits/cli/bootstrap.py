@@ -73,7 +73,7 @@ def _check_default_ids(options: ServerFlags) -> None:
 def create_control_plane(
     options: ServerFlags, sandbox: Sandbox, log: ExchangeLog
 ) -> tuple[SandboxRegistry, ControlPlane]:
-    """Create a control plane, and a registry that contains only ``sandbox`` so far; ``log`` records all exchanges."""
+    """Create a registry that initially contains only ``sandbox``, and a control plane; ``log`` records exchanges."""
     sandboxes, ordinals = SandboxRegistry(sandbox), itertools.count(2)
     log.attach(sandbox.journal, sandbox.bugs)
 
@@ -163,8 +163,8 @@ def mint_token(options: TokenFlags, user_id: str) -> str:
     """
     if options.key_file is None:
         raise click.UsageError(
-            "--key-file is required: start `serve` and `token` with the same --key-file FILE (created if missing); "
-            "`run` sets CREDITS_USER_TOKEN instead"
+            "--key-file is required: run `serve` and `token` with the same --key-file FILE (created if missing), "
+            "or use `run`, which sets CREDITS_USER_TOKEN"
         )
     if options.bad and options.expires_in is not None:
         raise click.UsageError(f"--expires-in {options.expires_in} has no effect with --bad {options.bad}")

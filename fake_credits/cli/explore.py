@@ -1,7 +1,7 @@
 """The `explore` command, which runs another command once for each schedule of faults.
 
 All runs use the same live server, but each run has its own sandbox. The command's exit code says whether the run
-passed, and every call to the run's sandbox is attributed to the application.
+passed, and every call to the run's sandbox is attributed to the application rather than to the test.
 """
 
 import re
@@ -55,7 +55,7 @@ class CannotExplore(click.ClickException):
 
 def explore(options: ExploreFlags, command: tuple[str, ...], arguments: Sequence[str]) -> int:
     """Explore a command, print the report and return the exit code, which is 1 if any verdict is red."""
-    sandbox = create_sandbox(replace(options, api_key=""))  # before handling signals: a world may take seconds to load
+    sandbox = create_sandbox(replace(options, api_key=""))  # first, so that a signal can still interrupt a slow load
     explorer = CommandExplorer(options)
     handle_signals(STOP_SIGNALS, explorer.stop)
     flags = _replay_flags(arguments[: len(arguments) - len(command)])
@@ -78,7 +78,7 @@ def explore(options: ExploreFlags, command: tuple[str, ...], arguments: Sequence
 
 
 def _replay_flags(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return the flags that a replay needs in addition to its schedule: those for the sandbox and the command."""
+    """Return the flags that a replay needs in addition to its schedule: all but ``_FLAGS_OF_ONE_REPORT``."""
     kept: list[str] = []
     remaining = iter(arguments)
     for argument in remaining:
@@ -211,7 +211,7 @@ class CommandExplorer:
         notes: list[str] = []
         if self._left_running:
             names = ", ".join(sorted(self._left_running)[:3])
-            notes.append(f"the command left processes running; they were terminated and not judged: {names}")
+            notes.append(f"the command left processes running; they were terminated and their results ignored: {names}")
         sequences = [[call.request for call in recorder.run.application_calls] for recorder, _ in self._references]
         if len(sequences) == _REFERENCE_COUNT and sequences[0] != sequences[1]:
             notes.append(
@@ -238,12 +238,10 @@ class _Progress:
         self._is_visible = sys.stderr.isatty()
 
     def show(self) -> None:
-        """Show the line."""
         if self._is_visible:
             text = self._exploration.describe_progress(monotonic_s() - self._started_s)
             click.echo(f"\r\x1b[2K{text}", err=True, nl=False)
 
     def clear(self) -> None:
-        """Erase the line."""
         if self._is_visible:
             click.echo("\r\x1b[2K", err=True, nl=False)

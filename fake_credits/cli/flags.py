@@ -94,7 +94,7 @@ def health_url(text: str) -> str:
     """Return the URL to poll: ``text`` itself or, if it has no path, the server's readiness URL."""
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-        raise ValueError(f"{text!r} is not the URL of a server, such as http://127.0.0.1:8402")
+        raise ValueError(f"{text!r} is not a server URL such as http://127.0.0.1:8402")
     return text if parts.path not in ("", "/") else parts._replace(path="/_fake/readyz").geturl()
 
 
@@ -103,7 +103,7 @@ def _host(text: str) -> str:
         try:
             ipaddress.IPv6Address(re.sub(r"^\[(.*)\]$", r"\1", text))
         except ValueError:
-            raise ValueError(f"{text!r} is not a host name or IP address (without scheme and port)") from None
+            raise ValueError(f"{text!r} is not a host name or IP address (without a scheme or port)") from None
     return text
 
 
@@ -164,7 +164,7 @@ _WRITABLE_FILE = Parsed("FILE", writable_file)
 
 
 def _flag(heading: str, default: object, help_text: str, param_type: Any = None) -> Any:
-    """Return a field for a flag; a flag without a help text is not listed in the help."""
+    """Return a field for a flag; a flag with an empty ``help_text`` is not listed in the help."""
     return field(default=default, metadata={"heading": heading, "help": help_text, "type": param_type})
 
 
@@ -173,7 +173,7 @@ class ServerFlags:
     """The flags that ``serve`` and ``run`` share."""
 
     seed: int = _flag("Sandbox", 0, "Random seed.")
-    world: str | None = _flag("Sandbox", None, f"Start with users that have histories: {_WORLD_CHOICES}.", _WORLD)
+    world: str | None = _flag("Sandbox", None, f"Start with a world of users and histories: {_WORLD_CHOICES}.", _WORLD)
     users: tuple[tuple[str, int], ...] = _flag(
         "Sandbox", (), "Create a user with this balance. Repeatable.", Parsed("NAME=BALANCE", _user_balance)
     )
@@ -228,7 +228,7 @@ class ServerFlags:
     )
     log: str = _flag("Output", "text", "Log one line per exchange to stderr, and a summary on exit.", _LOG_FORMAT)
     keep_headers: tuple[str, ...] = _flag(
-        "Output", (), "Keep this request header in the journal and in --log json. Repeatable.", Parsed("NAME")
+        "Output", (), "Keep this request header in the journal and in --log json output. Repeatable.", Parsed("NAME")
     )
 
 
@@ -255,7 +255,7 @@ class ServeFlags(ServerFlags, _ListenFlags):
     ready_file: Path | None = _flag(
         "Output",
         None,
-        "Once ready, write the client's variables (CREDITS_BASE_URL=... and others) to this file; remove it on exit.",
+        "Once ready, write the client's environment variables (CREDITS_BASE_URL etc.) to this file; remove it on exit.",
         _WRITABLE_FILE,
     )
 
@@ -282,8 +282,8 @@ class ExploreFlags(RunFlags):
     what: object = _flag(
         "Exploration",
         "default",
-        "What to inject: default, writes (at writes only), same (like default, but any test failure under a fault is "
-        "a red finding), all (every effect), or fault names separated by commas, such as lost_after.",
+        "What to inject: default, writes (faults at writes only), same (like default, but any test failure under a "
+        "fault is a red finding), all (every effect), or fault names separated by commas, such as lost_after.",
         Parsed("WHAT", _what),
     )
     depth: int = _flag("Exploration", 2, "Maximum number of faults per run.", click.IntRange(1, 3))
@@ -344,7 +344,7 @@ class SeedFlags:
     url: str = _flag("Destination", "", "Write the users to the server at this base URL.", Parsed("URL", _base_url))
     api_key: str = _flag("Destination", "", "The server's API key.", _KEY)
     concurrency: int = _flag("Destination", 8, "Number of users to write concurrently.", click.IntRange(1, 100))
-    yes: bool = _flag("Destination", False, "Allow a --url that is not on loopback.")
+    yes: bool = _flag("Destination", False, "Allow a non-loopback --url.")
     dry_run: bool = _flag("Output", False, "Print what would be written, without writing it.")
     json: bool = _flag("Output", False, "Print one JSON object per line.")
     quiet: bool = _flag("Output", False, "Print only errors.")

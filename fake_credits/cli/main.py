@@ -70,8 +70,8 @@ def serve(options: flags.ServeFlags) -> None:
 def run(options: flags.RunFlags, command: tuple[str, ...]) -> None:
     """Start a server, run a command against it, and stop the server.
 
-    Sets CREDITS_BASE_URL, CREDITS_API_KEY, ... in the command's environment. Exits with the command's exit code, or
-    with 126 or 127 if the command can't be run. On Linux, leaves no process behind.
+    Sets CREDITS_BASE_URL, CREDITS_API_KEY and related variables in the command's environment. Exits with the command's
+    exit code, or with 126 or 127 if the command can't be run. On Linux, leaves no process behind.
 
     Example: fake-credits run -- npm test
     """
@@ -89,9 +89,9 @@ def run(options: flags.RunFlags, command: tuple[str, ...]) -> None:
 def explore(context: click.Context, options: flags.ExploreFlags, command: tuple[str, ...]) -> None:
     """Rerun a test, injecting each fault at each call.
 
-    The command is one test, in any language, and its exit code says whether it passes. It gets the same variables as
-    under `run`. Exits with 1 if a finding is red, and with 4 if the command can't be explored. On Linux, leaves no
-    process behind.
+    The command runs one test, in any language, and its exit code says whether the test passes. It gets the same
+    environment variables as with `run`. Exits with 1 if a finding is red, and with 4 if the command can't be explored.
+    On Linux, leaves no process behind.
 
     Example: fake-credits explore --user ada=100 -- node --test checkout.test.mjs
     """
@@ -175,7 +175,7 @@ def _enable_gc() -> None:
 
 @contextmanager
 def _interruptible() -> Generator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt in the block, so that the block can clean up, and then exit silently."""
+    """Make Ctrl-C raise KeyboardInterrupt in the block, so that the block can clean up; then exit silently."""
     handler = signal.getsignal(signal.SIGINT)
     if handler is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

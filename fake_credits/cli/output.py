@@ -15,12 +15,11 @@ from typing import Literal, Self, TextIO
 
 import msgspec
 
-from fake_credits.call_patterns import pluralize
 from fake_credits.clock import from_ms, monotonic_s
 from fake_credits.errors import InternalError
 from fake_credits.journal import Journal, JournalEntry
 from fake_credits.sandbox import Sandbox
-from fake_credits.text import escape_control
+from fake_credits.text import escape_control, pluralize
 
 STDOUT, STDERR = 1, 2
 """File descriptors; `main` opens them on startup if they are closed."""
@@ -30,11 +29,11 @@ _FLUSH_TIMEOUT_S = 1.0
 
 
 class LineWriter:
-    """Writes lines to a file descriptor in a separate thread.
+    """A writer that sends lines to a file descriptor from a separate thread.
 
     A reader that stops reading or exits neither stops nor delays the server: lines that don't fit in the queue are
-    dropped and counted. The writer bypasses `sys.stderr`, because a blocked thread would hold its lock and so keep
-    Python from exiting cleanly.
+    dropped and counted. The writer bypasses `sys.stderr`, because a blocked thread would hold that stream's lock and
+    keep Python from exiting cleanly.
     """
 
     def __init__(self, descriptor: int, max_lines: int = _MAX_QUEUED_LINES) -> None:
@@ -74,7 +73,7 @@ class LineWriter:
 
 
 class _BugReporter:
-    """Reports each internal error of a sandbox once."""
+    """A record of which internal errors of a sandbox have been reported, so that each is reported only once."""
 
     def __init__(self, bugs: Sequence[BaseException]) -> None:
         self._bugs = bugs
@@ -129,13 +128,13 @@ class ExchangeLog:
     def _write_amended(self, entry: JournalEntry) -> None:
         """Log an exchange that took effect or ended after it was first logged, without counting it again."""
         if self._log_format != "off":
-            text = f"{_format_entry(entry)} {'takes effect' if entry.committed else 'ends'} late"
+            text = f"{_format_entry(entry)} {'took effect' if entry.committed else 'ended'} late"
             self._put({"late": msgspec.to_builtins(entry)}, text)
 
     def _write_bugs(self, reporter: _BugReporter) -> None:
         for bug in reporter.take_unreported():
             trace = "".join(traceback.format_exception(bug))
-            # A traceback may quote text from a client, so indent it: its lines must not look like log lines.
+            # Indent the traceback, because it may quote text from a client that looks like log lines.
             rows = ["  " + _escape_line(row) for row in trace.rstrip("\n").split("\n")]
             head = "fake-credits: internal error (500); please report it:"
             self._put({"bug": trace}, "\n".join([head, *rows]))
@@ -143,7 +142,7 @@ class ExchangeLog:
     def _summary(self) -> tuple[Mapping[str, object], str]:
         total, dropped = self._counts.total(), self._writer.dropped_lines
         failed = sum(count for (_, status), count in self._counts.items() if status >= 400)
-        dropped_text = f"; {pluralize(dropped, 'unread line')} dropped" if dropped else ""
+        dropped_text = f"; {pluralize(dropped, 'log line')} dropped" if dropped else ""
         rows = [f"fake-credits: {pluralize(total, 'exchange')}, {failed} refused (seed {self._seed}){dropped_text}"]
         operations: dict[str, dict[str, int]] = {}
         for (operation, status), count in sorted(self._counts.items()):
@@ -178,7 +177,7 @@ def print_loading(world: str, log_format: str) -> None:
     """Print to stderr that a world is being loaded, which may take half a minute."""
     if log_format != "off" or os.isatty(STDERR):
         print_lines(
-            STDERR, json.dumps({"loading": world}) if log_format == "json" else f"Loading the world {world} ..."
+            STDERR, json.dumps({"loading": world}) if log_format == "json" else f"Loading the world {world!r} ..."
         )
 
 
@@ -216,7 +215,7 @@ _BAR_WIDTH = 24
 class Progress:
     """The progress of one step, written at intervals and at the end of the ``with`` block.
 
-    Call it with the number of units done since the last call.
+    Call the object with the number of units done since the previous call.
     """
 
     def __init__(

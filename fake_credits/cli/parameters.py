@@ -1,4 +1,4 @@
-"""Subclasses of click's command, option and parameter type, and a decorator that turns a dataclass into options."""
+"""Subclasses of click's Command, Option and ParamType, and a decorator that turns a dataclass into options."""
 
 import functools
 import re
@@ -49,7 +49,7 @@ class FlagCommand(click.Command):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, ignoring environment variables that contradict a flag on the command line."""
+        """Run the command, ignoring environment variables that conflict with a flag on the command line."""
         for pair in _EXCLUSIVE_FLAGS:
             for name, other in (pair, pair[::-1]):
                 if _overrides(ctx, name, other):
@@ -63,7 +63,7 @@ class FlagCommand(click.Command):
 
 
 def _overrides(ctx: click.Context, name: str, other: str) -> bool:
-    """Return whether ``name`` comes from the command line, and ``other`` from the environment."""
+    """Return whether ``name`` was set on the command line and ``other`` in the environment."""
     is_given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     return is_given and ctx.get_parameter_source(other) is ParameterSource.ENVIRONMENT
 

@@ -17,6 +17,7 @@ from fake_credits.cli.output import Progress
 from fake_credits.client.http import is_loopback
 from fake_credits.client.server import AsyncServerClient
 from fake_credits.clock import monotonic_s
+from fake_credits.text import pluralize
 from fake_credits.transports.live import new_event_loop
 from fake_credits.worlds.seeding import ExistingData, ProgressCallback, Seeder, Target, WorldTotals, compute_totals
 from fake_credits.worlds.world import TargetError, World, WorldError, save_world
@@ -51,7 +52,9 @@ def _check_flags(options: SeedFlags) -> None:
     if not options.api_key:
         raise click.UsageError("--url requires --api-key, the server's API key")
     if not (options.yes or options.dry_run or is_loopback(BaseUrl.parse(options.url).host)):
-        raise click.UsageError(f"--url {options.url} is not on loopback: preview with --dry-run first, then add --yes")
+        raise click.UsageError(
+            f"--url {options.url} is not a loopback URL: preview with --dry-run first, then add --yes"
+        )
 
 
 class _SeedJob(msgspec.Struct, frozen=True):
@@ -100,8 +103,10 @@ class _SeedJob(msgspec.Struct, frozen=True):
         options, world = self.options, self.world
         data: dict[str, Any] = {"world": world.name, "seed": world.seed, **totals._asdict()}
         lines = [
-            f"World {world.name!r}, seed {world.seed}: {totals.users:,} users, {totals.transactions:,} transactions",
-            f"  {totals.granted:,} credits granted, {totals.consumed:,} consumed, {totals.refunded:,} refunded",
+            f"World {world.name!r}, seed {world.seed}: "
+            f"{pluralize(totals.users, 'user')}, {pluralize(totals.transactions, 'transaction')}",
+            f"  {pluralize(totals.granted, 'credit')} granted, "
+            f"{totals.consumed:,} consumed, {totals.refunded:,} refunded",
         ]
         if existing is not None:
             data |= {"url": options.url, "application": options.application_id, "found": existing._asdict()}
@@ -113,13 +118,13 @@ class _SeedJob(msgspec.Struct, frozen=True):
             data["file"] = str(options.out)
             lines.append(f"Destination: {options.out}")
         if options.dry_run:
-            lines.append("Dry run: nothing is written")
+            lines.append("Dry run: nothing was written")
         self._print("summary", {**data, "dry_run": options.dry_run}, "\n".join(lines))
 
     def _print_result(self, users: int, transactions: int, started_s: float) -> None:
         duration_s = monotonic_s() - started_s
         data = {"users": users, "transactions": transactions, "seconds": round(duration_s, 3)}
-        text = f"Wrote {users:,} users and {transactions:,} transactions in {duration_s:.1f} s"
+        text = f"Wrote {pluralize(users, 'user')} and {pluralize(transactions, 'transaction')} in {duration_s:.1f} s"
         self._print("done", data, text)
 
     def _progress(self, label: str, unit: str, total: int) -> AbstractContextManager[ProgressCallback]:

@@ -48,7 +48,7 @@ def read_balance() -> int:
 
 
 def add_transaction(delta: int, reason: str) -> None:
-    """Write a transaction."""
+    """Add a transaction."""
     call("POST", "transactions", {"delta": delta, "reason": reason})
 
 
@@ -86,7 +86,7 @@ def retry_after_failed_read() -> None:
 
 
 def read_forever() -> None:
-    """Keep reading after a failure, without a pause."""
+    """After a failed read, keep reading without pausing."""
     add_transaction(-_PRICE, "consume")
     while True:
         try:
@@ -135,7 +135,7 @@ CLIENTS: Mapping[str, tuple[Callable[[], None], str]] = {
     "look_before_retry": (look_before_retry, ""),
     "cancel_when_charged": (cancel_when_charged, ""),
 }
-"""The clients by name, each with the red verdict that it must get, or an empty string for a good client."""
+"""The clients by name, each with the red verdict expected for it, or an empty string for a good client."""
 
 
 def main(name: str) -> None:

@@ -162,7 +162,7 @@ def _print_banner(options: ServeFlags, sandbox: Sandbox, env: dict[str, str]) ->
     hint = "" if options.key_file else " (requires a server started with the same --key-file FILE)"
     print_lines(
         STDOUT,
-        f"fake-credits is serving at {base_url}\n\n{exports}\n"
+        f"fake-credits is running at {base_url}\n\n{exports}\n"
         f"Create a user:\n"
         f"  curl --noproxy '*'{ca_option} -X {route.method} -H {header} {shlex.quote(base_url + path)}\n\n"
         f"Print a user's token{hint}:\n  fake-credits token USER --key-file {key_file}{provider_flag}\n",

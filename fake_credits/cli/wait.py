@@ -45,7 +45,7 @@ def _readiness_problem(url: str, timeout_s: float, ca_file: Path | None) -> str:
         return f"it responded with status {error.code}"
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", "") or error or type(error).__name__
-        hint = "; trust its CA with --ca FILE" if isinstance(reason, ssl.SSLCertVerificationError) else ""
+        hint = "; to trust the server's CA, pass --ca FILE" if isinstance(reason, ssl.SSLCertVerificationError) else ""
         return f"{reason}{hint}"
 
 

@@ -168,8 +168,8 @@ def _build_request(
 def _client_options(base: BaseUrl) -> dict[str, Any]:
     """Return the options for creating an httpx2 client for a base URL.
 
-    Certificates are loaded only for TLS, because loading them takes 17 ms. Proxies from the environment apply, except
-    to plain HTTP on loopback.
+    Certificates are loaded only for TLS, because loading them takes about 17 ms. Proxies from the environment apply,
+    except to plain HTTP on loopback.
     """
     return {
         "verify": base.scheme == "https",

@@ -51,7 +51,8 @@ def contract_from(document: Mapping[str, object]) -> Contract:
     fields_by_name = {spec.name: spec for spec in dataclasses.fields(Contract)}
     version = document.get("version")
     if version != CONTRACT_FORMAT_VERSION or isinstance(version, bool):
-        raise ContractError("version", f"must be {CONTRACT_FORMAT_VERSION}, not {version!r}")
+        problem = "but is missing" if version is None else f"not {version!r}"
+        raise ContractError("version", f"must be {CONTRACT_FORMAT_VERSION}, {problem}")
     kwargs: dict[str, object] = {}
     for key, value in document.items():
         if key == "version":

@@ -62,7 +62,7 @@ _RANGES: Mapping[str, tuple[int, int]] = {
 _ACCEPTED_TYPES: Mapping[object, tuple[tuple[type, ...], str]] = {
     str: ((str,), "a str"),
     tuple: ((tuple, list), "a tuple of strings"),
-    Mapping: ((Mapping,), "a mapping of strings"),
+    Mapping: ((Mapping,), "a mapping with string keys"),
     CredentialHeader: ((CredentialHeader,), "a CredentialHeader, such as CredentialHeader('Authorization', 'Bearer')"),
 }
 """For each annotation of a setting, the accepted types and their description in error messages."""
@@ -111,9 +111,9 @@ class Contract:
     both_credentials: Literal["refuse", "key", "token"] = _setting_field(
         4, "refuse", "whether a request with both credentials is refused, or which of them is used"
     )
-    applications: tuple[str, ...] | None = _setting_field(5, None, 'the existing applications; `"open"`: all ids exist')
+    applications: tuple[str, ...] | None = _setting_field(5, None, 'applications that exist; `"open"`: every id exists')
     key_applications: tuple[str, ...] | None = _setting_field(
-        5, None, 'applications that the API key can access, 403 for others; `"open"`: all'
+        5, None, 'applications that the API key can access (403 for others); `"open"`: all'
     )
     unknown_user: Literal["refuse", "create", "zero"] = _setting_field(
         6, "refuse", "handling of unknown users: a 404, creation on first use, or a balance of 0"
@@ -122,7 +122,7 @@ class Contract:
     sign: Literal["by_reason", "free"] = _setting_field(
         8, "by_reason", "whether `delta` must be positive for grant and refund, and negative for consume"
     )
-    floor: int | None = _setting_field(9, 0, 'lowest balance after a consumption, 0 or less; `"none"`: no limit')
+    floor: int | None = _setting_field(9, 0, 'lowest balance after a deduction, 0 or less; `"none"`: no limit')
     ceiling: int | None = _setting_field(10, MAX_AMOUNT, 'highest balance; `"none"`: no limit')
     created_transaction: Literal["plain", "id", "balance", "wrapped", "empty"] = _setting_field(
         11,
@@ -201,7 +201,7 @@ def success_statuses(contract: Contract, operation: Operation) -> frozenset[int]
 def id_problem(contract: Contract, identifier: str) -> str:
     """Return why an id is invalid under the contract, or an empty string if it is valid."""
     if len(identifier) > contract.id_max_length:
-        return f"must have at most {contract.id_max_length} characters, not {len(identifier)}"
+        return f"must be at most {contract.id_max_length} characters long, not {len(identifier)}"
     if not identifier.isprintable() and any(unicodedata.category(char) == "Cc" for char in identifier):
         return "must not contain control characters"
     if contract.id_pattern and not re.fullmatch(contract.id_pattern, identifier):
@@ -285,7 +285,7 @@ def _check_route(name: str, route: RouteTemplate, *, requires_user: bool) -> Non
     if before_slash or not segments:
         raise ContractError(name, f"the path {route.path!r} must start with a slash")
     if segments[0] in _RESERVED_SEGMENTS:
-        raise ContractError(name, f"paths below /{segments[0]}/ are reserved for the fake itself")
+        raise ContractError(name, f"paths under /{segments[0]}/ are reserved for the fake itself")
     for segment in segments:
         if segment not in _PATH_PARAMETERS and (segment in (".", "..") or not _PATH_SEGMENT.fullmatch(segment)):
             raise ContractError(
@@ -314,7 +314,9 @@ def _check_numbers(settings: Mapping[str, object]) -> None:
         _check_range(name, value, minimum, maximum)
         if name.endswith("_status") and value in _BODILESS_STATUSES:
             raise ContractError(
-                name, f"must not be {value}, which has no body (for a 204, set created_transaction = 'empty')"
+                name,
+                f"must not be {value}, because a {value} response has no body "
+                "(if createTransaction responds with 204, set created_transaction = 'empty')",
             )
 
 
@@ -366,7 +368,7 @@ def _check_trust(trust: Mapping[str, str]) -> None:
     """Check that issuers and file names are non-empty strings; the files are read later."""
     for issuer, path in trust.items():
         if not (issuer and isinstance(path, str) and path):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ContractError("trust", f"{issuer!r} = {path!r} must map an issuer to a file name")
+            raise ContractError("trust", f"must map each issuer to a file name, got {issuer!r} = {path!r}")
 
 
 def _check_pattern(pattern: str) -> None:

@@ -11,10 +11,10 @@ from fake_credits.clock import from_ms
 from fake_credits.errors import PicklableError, did_you_mean
 
 MAX_AMOUNT = 2**53 - 1
-"""The maximum magnitude of a delta and, by default, the highest balance: JavaScript's ``Number.MAX_SAFE_INTEGER``."""
+"""The maximum magnitude of a delta and, by default, the maximum balance: JavaScript's ``Number.MAX_SAFE_INTEGER``."""
 
 MAX_BODY_BYTES = 64 * 1024
-"""Larger bodies are rejected with ``payload_too_large``, without being read into memory."""
+"""The maximum size of a request body; larger ones are rejected with ``payload_too_large``."""
 
 TimestampFormat = Literal["iso_ms", "iso_s", "unix_s", "unix_ms"]
 

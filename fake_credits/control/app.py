@@ -86,7 +86,8 @@ class ControlPlane:
             if count >= self._sandbox_limit:
                 raise ControlError(
                     "sandbox_limit",
-                    f"the server already has {count} sandboxes; close some, or raise --sandbox-limit",
+                    f"the sandbox limit of {self._sandbox_limit} has been reached; "
+                    "close some sandboxes, or raise --sandbox-limit",
                 )
             sandbox = self._new_sandbox(options)
             try:
@@ -118,7 +119,7 @@ class ControlPlane:
 
         route, request.scope["path_params"] = match_route(request.method, request.scope["raw_path"])
         if any(origin != str(request.base_url).rstrip("/") for origin in request.headers.getlist("origin")):
-            raise ControlError("origin_not_allowed", "web pages from other origins must not use the control plane")
+            raise ControlError("origin_not_allowed", "web pages on other origins can't use the control plane")
         self._check_token(request)
         body = await request.body()  # the server limits its size
         media_types = [text.partition(";")[0].strip().lower() for text in request.headers.getlist("content-type")]
@@ -138,7 +139,8 @@ class ControlPlane:
             raise ControlError(
                 "control_token_required",
                 f"the header {TOKEN_HEADER} {problem}; `serve` prints the token, and `run` sets "
-                "FAKE_CREDITS_CONTROL_TOKEN (/_fake/livez, /_fake/readyz and /_fake/openapi.json need no token)",
+                "FAKE_CREDITS_CONTROL_TOKEN "
+                "(no token is needed for /_fake/livez, /_fake/readyz or /_fake/openapi.json)",
             )
 
 

@@ -299,7 +299,7 @@ def settle_clock(request: Request) -> dict[str, object]:
     """Run all scheduled actions, moving the clock as far as needed."""
     clock = requested_sandbox(request).clock
     settled = clock.run_pending()
-    return {**msgspec.structs.asdict(_clock_state(clock)), "settled": settled}  # the struct would omit 0
+    return {**msgspec.structs.asdict(_clock_state(clock)), "settled": settled}  # ClockState omits a `settled` of 0
 
 
 def _clock_state(clock: Clock) -> schemas.ClockState:

@@ -26,8 +26,8 @@ def validation_error(field: str, problem: str) -> ControlError:
 
 
 _EXPECTED_IN_JSON = {
-    "clock": '"real", "frozen", or an ISO 8601 date and time with a time zone, not before 1970',
-    "users": 'an object of user ids and balances, such as {"ada": 100}',
+    "clock": '"real", "frozen", or an ISO 8601 date and time with a time zone (not before 1970)',
+    "users": 'an object that maps user ids to balances, such as {"ada": 100}',
 }
 """Descriptions of JSON values, for options whose `OptionRule.expected` describes Python values."""
 

@@ -42,7 +42,7 @@ class ControlRoute(Route):
         self.status = status
 
     def parse(self, query: QueryParams, body: bytes) -> object:
-        """Decode a request's query or body into the route's schema; raise ControlError if it is invalid."""
+        """Decode a request's query or body according to the route's schema; raise ControlError for invalid input."""
         if len(query) < len(query.multi_items()):
             raise validation_error("", "a query parameter must not be repeated")
         has_query = self.method in ("GET", "DELETE")
@@ -92,7 +92,7 @@ CONTROL_ROUTES = (
     ControlRoute("POST", f"{_SANDBOX_PATH}/clock/travel", handlers.travel_clock, schemas.TravelClockBody),
     ControlRoute("POST", f"{_SANDBOX_PATH}/clock/settle", handlers.settle_clock),
 )
-"""Every route, with its path below ``/_fake`` (docs, "Control plane")."""
+"""All routes, with their paths below ``/_fake``; see "Control plane" in the docs."""
 
 
 def match_route(method: str, raw_path: bytes) -> tuple[ControlRoute, Mapping[str, str]]:
@@ -111,7 +111,7 @@ def match_route(method: str, raw_path: bytes) -> tuple[ControlRoute, Mapping[str
     request_line = f"{method} {escape_path(raw_path)}"
     if not matches:
         raise ControlError(
-            "route_not_found", f'{request_line} does not exist; for the paths, see "Control plane" in the docs'
+            "route_not_found", f'{request_line} does not exist; for valid paths, see "Control plane" in the docs'
         )
     for route, path_params in matches:
         if route.method == method:
@@ -154,7 +154,7 @@ def _convert(members: Mapping[str, object], schema: type[object], *, strict: boo
         hints = get_type_hints(schema)
         if "unknown field" in problem:
             raise validation_error(
-                problem.split("`")[1], f"is not allowed here; allowed: {', '.join(hints) or 'no members'}"
+                problem.split("`")[1], f"is not allowed here; allowed: {', '.join(hints) or 'none'}"
             ) from None
         if "missing required field" in problem:
             raise validation_error(problem.split("`")[1], "is missing") from None

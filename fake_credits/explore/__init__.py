@@ -1,1 +1,1 @@
-"""Exploration: rerun a test with faults injected at the application's calls, and check the ledger after each run."""
+"""Exploration: rerun a test with faults injected into the application's calls, and check the ledger after each run."""

@@ -5,10 +5,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from fake_credits.call_patterns import pluralize
 from fake_credits.explore.judge import Colour
 from fake_credits.explore.schedules import sort_faults
-from fake_credits.text import escape_control
+from fake_credits.text import escape_control, pluralize
 
 _MAX_ROWS = 40
 _MAX_FINDINGS = 20  # a GitHub comment is limited to 65,536 characters
@@ -30,7 +29,7 @@ def single_faults(exploration: JsonObject) -> tuple[dict[str, str], dict[tuple[s
 def reason_not_explored(exploration: JsonObject) -> str:
     """Return why a test was not explored or why its findings are unreliable, or an empty string if neither applies."""
     reason: str = exploration["skip_reason"]
-    return reason or ("state leaks between runs, so findings are unreliable" if exploration["leaks"] else "")
+    return reason or ("state leaks between runs, so the findings are unreliable" if exploration["leaks"] else "")
 
 
 def render_junit(document: JsonObject) -> str:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from types import CodeType
 
-from fake_credits.call_patterns import pluralize
 from fake_credits.clock import monotonic_s
 from fake_credits.explore.judge import COLOURS, Colour, Judgement, Verdict, apply_strictness, judge, judge_order
 from fake_credits.explore.loop_tasks import unshuffled_trio
@@ -32,6 +31,7 @@ from fake_credits.explore.schedules import (
     format_schedule,
     parse_schedule,
 )
+from fake_credits.text import pluralize
 
 OWN_FAULTS_REASON = "it declares its own faults, gates or latency"
 """The reason for not exploring a test that injects its own faults, unless its marker requests exploration."""
@@ -176,7 +176,7 @@ class Exploration:
             for call in run.calls:
                 assigner.assign(call)
         if _nets_by_amount(runs[0]) != _nets_by_amount(runs[1]):
-            self.skip_reason = "two fault-free runs write different transactions"
+            self.skip_reason = "two fault-free runs wrote different transactions"
 
     # ------------------------------------------------------------ the runs with faults
 
@@ -198,7 +198,7 @@ class Exploration:
             self.skip_reason = "no fault applies to its calls"
         while len(plan):
             if limit := self._reached_limit():
-                self._count_untried(limit, len(plan))
+                self._count_untried(f"{limit} was reached", len(plan))
                 break
             batch = plan.take(min(size, self.options.budget - len(self.results)))
             yield batch
@@ -208,14 +208,14 @@ class Exploration:
                 if not (self.keeps_exchanges or _is_shown(judged)):
                     judged.run.calls.clear()
         self._count_untried("identical calls, of which only the first, second and last are tried", plan.pruned_count)
-        self._count_untried("further faults after a reaction that was already explored", plan.repeated_count)
-        self._count_untried("missing responses over a socket, which take real time", plan.real_time_count)
+        self._count_untried("further faults after the application reacted as in an earlier run", plan.repeated_count)
+        self._count_untried("missing responses over a socket, where timeouts take real time", plan.real_time_count)
 
     def _reached_limit(self) -> str:
         if len(self.results) + len(self.orders) >= self.options.budget:
-            return f"the budget of {self.options.budget} schedules"
+            return f"the budget of {pluralize(self.options.budget, 'schedule')}"
         is_late = monotonic_s() - self._started_s > self.options.seconds
-        return f"the limit of {self.options.seconds:g} s" if is_late else ""
+        return f"the time limit of {self.options.seconds:g} s" if is_late else ""
 
     def _count_untried(self, reason: str, count: int) -> None:
         if count:
@@ -232,7 +232,7 @@ class Exploration:
                     raise ScheduleError(f"schedule {text!r} names call {call}, but the test makes {made}")
                 key = calls[call - 1].key
             elif not schedule and not any(call.matches(each.key) for each in calls):
-                raise ScheduleError(f"schedule {text!r} names {call}, which the test does not make")
+                raise ScheduleError(f"schedule {text!r} names the call {call}, which the test does not make")
             if isinstance(key, CallKey) and not fault.applies_to(key.operation):
                 raise ScheduleError(f"schedule {text!r}: {fault.name} does not apply to {key.operation}")
             schedule.append(Injection(key, fault))
@@ -258,7 +258,7 @@ class Exploration:
         self._search = search
         for prefix in search:
             if limit := self._reached_limit():
-                self._count_untried(f"orders found before reaching {limit}", 1 + len(search))
+                self._count_untried(f"orders found before {limit} was reached", 1 + len(search))
                 break
             scheduler = OrderScheduler(prefix, ids)
             recorder = self._new_recorder((), scheduler)

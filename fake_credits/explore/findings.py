@@ -26,7 +26,7 @@ _FAULT_TEXTS = {
     "refused": "{call} was refused with 503 before it took effect",
     "lost_before": "the connection was reset before {call} took effect",
     "lost_after": "the response to {call} was lost after the write was committed",
-    "unreadable": "the response to {call} was replaced by a proxy's page (502){committed}",
+    "unreadable": "the response to {call} was replaced by a proxy's error page (502){committed}",
     "silent": "{call} got no response and did not take effect",
     "silent_after": "{call} got no response, although its write was committed",
     "down": "from {call} on, every call was refused with 503",
@@ -36,11 +36,12 @@ _FAULT_TEXTS = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The runs with the same verdict and the same first faulted call, shortest schedule first, and their description.
+    """A problem, and the runs that share its verdict and first faulted call, in order of schedule length.
 
     ``replay`` is a command that repeats the first run. ``marker`` is a decorator that makes the test fail in the same
-    way, without exploration if possible; it is empty for a command. For orders, which are grouped by verdict only,
-    ``replay`` and ``marker`` are empty, and ``gate_test`` is the source of a test that reproduces the first order.
+    way, without exploration if possible; it is empty if a command was explored. For different orders of calls, the runs
+    are grouped by verdict only, ``replay`` and ``marker`` are empty, and ``gate_test`` is the source of a test that
+    reproduces the first order.
     """
 
     verdict: Verdict
@@ -91,7 +92,7 @@ def _alike(runs: Sequence[JudgedRun]) -> Iterator[str]:
     if len(runs) > 1:
         texts = [f'"{judged.text}"' for judged in runs[1 : 1 + _MAX_ALIKE]]
         more = ", …" if len(runs) > 1 + _MAX_ALIKE else ""
-        yield f"And {len(runs) - 1} more like it: {', '.join(texts)}{more}."
+        yield f"And {len(runs) - 1} more with the same verdict: {', '.join(texts)}{more}."
 
 
 def _heading(judged: JudgedRun, where: str) -> str:
@@ -100,7 +101,7 @@ def _heading(judged: JudgedRun, where: str) -> str:
 
 
 def _describe_orders(exploration: Exploration, runs: list[JudgedRun]) -> Finding:
-    """Return a finding for runs in different orders that have the same verdict; its text describes the first."""
+    """Return a finding for runs with the same verdict but different call orders; its text describes the first run."""
     first = runs[0]
     judgement, plan, code = first.judgement, first.gate_plan or GatePlan(()), exploration.code
     order = ", ".join(f"{number} {release.label}" for number, release in enumerate(plan.releases, start=1))
@@ -146,13 +147,14 @@ def _sentences(exploration: Exploration, judged: JudgedRun) -> Iterator[str]:
             yield "This is fine if the command handles the failure, which its exit code can't show."
     elif verdict is Verdict.UNSETTLED:
         write = judgement.calls[0]
-        yield f"The write by call {write.number} stays committed, but the application gave up without reading"
+        yield f"The write from call {write.number} stays committed, but the application gave up without reading"
         yield f"{write.user}'s balance or history, so it can't know whether it has to try again."
     elif verdict is Verdict.SILENT_REFUSAL:
-        yield "Nothing was written, but the application did not report it: the test noticed it only in the ledger."
+        yield "Nothing was written, but the application did not report the failure;"
+        yield "the test noticed it only in the ledger."
     elif verdict is Verdict.KEY_MISUSE:
         keys = [call.entry.idempotency_key for call in judgement.calls if call.entry]
-        yield f"{judgement.detail}: {', '.join(keys[:3])}."
+        yield f"The application used {judgement.detail}: {', '.join(list(dict.fromkeys(keys))[:3])}."
     else:
         yield from _other_sentences(run, verdict, judgement.calls, judgement.detail)
 
@@ -215,8 +217,8 @@ def _knowledge_sentences(exploration: Exploration, run: Run) -> Iterator[str]:
     for other in exploration.results:
         if other.run.schedule == (Injection(call, FAULTS[twin]),) and _reaction(other.run) == _reaction(run):
             label = FAULTS[twin].label
-            yield f'It could not have known: "{label}" looks the same to the application,'
-            yield "and it reacted in the same way there."
+            yield f'The application could not have known whether its write was committed: "{label}" looks the same'
+            yield "to it, and it reacted to that fault in the same way."
 
 
 def _reaction(run: Run) -> list[object]:
@@ -224,7 +226,7 @@ def _reaction(run: Run) -> list[object]:
 
 
 def _marker(judged: JudgedRun) -> str:
-    """Return a marker that makes the test fail in the same way, without exploration if possible."""
+    """Return a marker that reproduces the run's failure, without exploration if possible."""
     run = judged.run
     if run.outcome.status != "failed":
         return f"@pytest.mark.fake_credits(explore={{'schedules': [{judged.text!r}]}})"
@@ -248,7 +250,8 @@ def _rule_members(fault: CallFault, call: ObservedCall) -> dict[str, object]:
 def render_gate_test(plan: GatePlan, code: CodeType, *, is_loop: bool = False) -> str:
     """Return the source of a test that runs the test defined by ``code`` and releases its calls in the planned order.
 
-    For a loop, return the code to put around its body, in which the sandbox is called ``credits``.
+    If ``is_loop`` is true, instead return the code to put around the loop's body; that code calls the sandbox
+    ``credits``.
     """
     imports = "from concurrent.futures import ThreadPoolExecutor\n\n"
     own_imports = "\nfrom fake_credits.explore.loop_tasks import unshuffled_trio\n" if plan.on_trio else ""

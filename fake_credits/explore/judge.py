@@ -1,4 +1,4 @@
-"""The verdict on a run, based on the ledger. Only the application's writes count."""
+"""The verdict on a run, based mainly on the ledger. Writes made by the test itself don't count."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ class Verdict(StrEnum):
     STORM = "storm"
     KEY_MISUSE = "key misuse"
     FALSE_SUCCESS = "false success"
-    PASSES_WITHOUT = "passes without it"
+    PASSES_WITHOUT = "passes without the write"
     UNSETTLED = "unsettled"
     SILENT_REFUSAL = "silent refusal"
     RETRIED_REFUSAL = "retried a refusal"
@@ -92,8 +92,8 @@ _FINAL_STATUSES = (400, 401, 402, 403, 404)
 class Judgement:
     """The verdict on a run, with the ``calls`` concerned and an explanation in ``detail``.
 
-    ``lost_writes`` means that the test passed although a write is missing. Only further runs can show whether that is a
-    false success.
+    ``lost_writes`` means that the test passed although the application's writes don't add up to the same totals as in
+    the fault-free run. Only further runs can show whether that is a false success.
     """
 
     verdict: Verdict
@@ -138,7 +138,7 @@ def _findings(run: Run, reference: Run) -> Iterator[Judgement]:
     if hangs:
         yield _new(Verdict.HANG, run.faulted_calls, hangs[0])
     if run.not_met:
-        yield _new(Verdict.NOT_MET, detail=f"{run.not_met} of {len(run.schedule)} faults had no matching call")
+        yield _new(Verdict.NOT_MET, detail=f"faults without a matching call: {run.not_met} of {len(run.schedule)}")
     yield from _repeated_writes(run, reference)
     if run.is_storm:
         yield _new(Verdict.STORM, detail=f"{len(run.application_calls)} calls")
@@ -296,7 +296,7 @@ def _unsettled(remaining: Sequence[ObservedCall], run: Run) -> Judgement | None:
 
 
 def remaining_writes(run: Run) -> list[ObservedCall]:
-    """Return the committed writes that no later write has reversed."""
+    """Return the committed writes, omitting each pair in which the later write reverses the earlier one."""
     remaining: list[ObservedCall] = []
     for call in run.writes:
         if not call.is_committed:

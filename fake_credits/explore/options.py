@@ -51,7 +51,7 @@ class ExploreOptions:
 
     def __post_init__(self) -> None:
         if self.kind not in EXPLORE_KINDS:
-            raise ValueError(f"what must be one of {', '.join(EXPLORE_KINDS)}, got {self.kind!r}")
+            raise ValueError(f"`what` must be one of {', '.join(EXPLORE_KINDS)}, got {self.kind!r}")
         _check_number("depth", self.depth, 1, MAX_DEPTH, int)
         _check_number("budget", self.budget, 1, MAX_BUDGET, int)
         _check_number("seconds", self.seconds, 0.001, _MAX_SECONDS, (int, float))
@@ -68,7 +68,7 @@ class ExploreOptions:
         if isinstance(what, str) and what not in FAULTS:
             hint = did_you_mean(what, (*EXPLORE_KINDS, *FAULTS))
             choices = ", ".join((*EXPLORE_KINDS, *FAULTS))
-            raise ValueError(f"what must be one of {choices}, got {what!r}{hint}")
+            raise ValueError(f"`what` must be one of {choices}, got {what!r}{hint}")
         return replace(self, faults=_parse_faults(what))
 
     def updated(self, given: Mapping[str, object]) -> Self:
@@ -77,7 +77,8 @@ class ExploreOptions:
         for name, value in given.items():
             if name not in _OPTION_NAMES:
                 raise ValueError(
-                    f"unknown option {name!r}{did_you_mean(str(name), _OPTION_NAMES)} (use {', '.join(_OPTION_NAMES)})"
+                    f"unknown option {name!r}{did_you_mean(str(name), _OPTION_NAMES)}"
+                    f" (known: {', '.join(_OPTION_NAMES)})"
                 )
             if name == "what":
                 options = options.with_what(value)
@@ -126,4 +127,4 @@ def _parse_texts(value: object) -> tuple[str, ...]:
 def _check_number(name: str, value: object, low: float, high: float, types: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, types) or not low <= cast("float", value) <= high:
         noun = "an integer" if types is int else "a number"
-        raise ValueError(f"{name} must be {noun} from {low:g} to {high:g}, got {value!r}")
+        raise ValueError(f"{name} must be {noun} from {low} to {high}, got {value!r}")

@@ -1,4 +1,4 @@
-"""The search for orders of concurrent exchanges that make a difference, by dynamic partial-order reduction.
+"""A search for all non-equivalent orders of concurrent exchanges, using dynamic partial-order reduction.
 
 Two orders are equivalent if one can be turned into the other by swapping adjacent exchanges that commute. For each race
 in an executed run, an order is planned in which the later exchange comes first. It is skipped if an executed run starts
@@ -51,7 +51,7 @@ Occurrence = tuple[int, int]
 class StepIds:
     """A registry of task and exchange numbers that are the same in every run.
 
-    A task is identified by what created it.
+    A task is identified by when it appeared, and an exchange by its position within its task.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class StepIds:
 
 
 class OrderSearch:
-    """A search for all orders that make a difference.
+    """A search for all non-equivalent orders.
 
     Each iteration yields the sequence of ids that the next run must start with; later exchanges may come in any order.
     Pass each run to `add` before asking for the next sequence.
@@ -110,7 +110,7 @@ class OrderSearch:
         return True
 
     def _is_executed(self, occurrences: frozenset[Occurrence]) -> bool:
-        """Return whether an executed run starts with an equivalent sequence."""
+        """Return whether an executed run starts with a sequence equivalent to the one with these occurrences."""
         if not occurrences:
             return False
         runs = min((self._executed.get(occurrence, []) for occurrence in occurrences), key=len)

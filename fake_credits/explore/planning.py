@@ -19,7 +19,7 @@ _MAX_TRIED_OCCURRENCES = 3
 
 
 class Plan:
-    """The schedules that remain to be run, shorter ones first and, at the same length, more dangerous ones first.
+    """The schedules still to be run: shorter ones first and, among equally long ones, more dangerous ones first.
 
     Three counts say how many were omitted: ``pruned_count`` because other occurrences of the same call are tried,
     ``repeated_count`` because the application's reaction to the first fault was already explored, and
@@ -81,7 +81,7 @@ class Plan:
         heappush(self._queue, (rank, len(self._planned), schedule))
 
     def expand(self, run: Run, reference: Run) -> None:
-        """Plan another fault at each call that was triggered by the loss of a committed write's response."""
+        """Plan further faults at the calls that the loss of a committed write's response may have triggered."""
         if len(run.schedule) >= self._options.depth or not _can_be_expanded(run):
             return
         fault_by_name = {fault.name: fault for _, fault in run.schedule}
@@ -97,7 +97,7 @@ class Plan:
 
 
 def _can_be_expanded(run: Run) -> bool:
-    """Return whether all faults were injected, none of them is lasting or ``stale``, and one hid a committed write."""
+    """Return whether all faults were injected, none is lasting or ``stale``, and at least one hid a committed write."""
     if any(fault.lasts or fault.name == "stale" for _, fault in run.schedule):
         return False
     return len(run.faulted_calls) == len(run.schedule) and any(call.is_suppressed for call in run.faulted_calls)

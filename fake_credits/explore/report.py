@@ -8,7 +8,6 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from fake_credits.call_patterns import pluralize
 from fake_credits.explore.ci_reports import (
     JsonObject,
     reason_not_explored,
@@ -21,7 +20,7 @@ from fake_credits.explore.findings import Finding, find_findings
 from fake_credits.explore.judge import Colour, Judgement
 from fake_credits.explore.runs import ObservedCall
 from fake_credits.explore.schedules import CallFault, CallKey, sort_faults
-from fake_credits.text import escape_control, truncate
+from fake_credits.text import escape_control, pluralize, truncate
 
 _FINE = (Colour.GREEN, Colour.NOTE)
 _FINE_LABEL = "fine"

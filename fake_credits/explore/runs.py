@@ -21,8 +21,8 @@ class ObservedCall:
     """A call to the sandbox.
 
     ``fault`` is the injected fault, and ``has_own_rule`` says whether one of the test's own rules fired for the call.
-    ``number`` is the call's position among the application's calls, from 1, or 0 for a call made by the test itself.
-    ``at_ms`` is the time at which the call arrived.
+    ``number`` is the call's position among the application's calls, starting at 1, or 0 for a call made by the test
+    itself. ``at_ms`` is the time at which the call arrived.
     """
 
     ordinal: int
@@ -67,7 +67,7 @@ class ObservedCall:
 
     @property
     def is_undisturbed(self) -> bool:
-        """Return whether the call received a successful response and no fault was injected at it."""
+        """Return whether the call received a successful response and was not affected by any fault."""
         return not (self.fault or self.has_own_rule) and self.is_acknowledged
 
     @property
@@ -117,7 +117,7 @@ class Run:
     """One run of a test.
 
     ``not_met`` is the number of faults in the schedule that had no matching call. ``inspected_after`` is the number of
-    calls before the test last inspected the ledger. ``violations`` are the user-defined invariants that were broken.
+    calls before the test last inspected the ledger.
     ``hang`` says why a command had to be stopped, unless a call storm was the reason.
     """
 
@@ -132,7 +132,6 @@ class Run:
     was_reset: bool = False
     has_own_rules: bool = False
     inspected_after: int = 0
-    violations: list[str] = field(default_factory=list[str])
     balances: Mapping[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     sleeps: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
     secrets: tuple[str, ...] = ()
@@ -145,7 +144,7 @@ class Run:
         return [call for call in self.calls if call.number]
 
     def balance_of(self, call: ObservedCall) -> int:
-        """Return the final balance of a call's user; the call may be from another run, where the user's id differs."""
+        """Return the final balance of a call's user, whose id may differ if the call is from another run."""
         wanted = call.net_key[:2]
         accounts = {each.net_key[:2]: (each.application, each.user) for each in self.application_calls}
         return self.balances.get(accounts.get(wanted, wanted), 0)
@@ -157,7 +156,7 @@ class Run:
 
     @property
     def faulted_calls(self) -> list[ObservedCall]:
-        """Return the calls at which a fault was injected."""
+        """Return the calls into which a fault was injected."""
         return [call for call in self.calls if call.fault]
 
 
@@ -171,7 +170,7 @@ def count_totals(writes: Iterable[ObservedCall]) -> Counter[tuple[str, str]]:
 
 
 def count_nets(writes: Iterable[ObservedCall]) -> Counter[NetKey]:
-    """Return, by application, user and amount, how many more committed writes add the amount than subtract it."""
+    """Return, for each application, user and amount, how many more committed writes add the amount than subtract it."""
     nets: Counter[NetKey] = Counter()
     for call in writes:
         if call.is_committed:
@@ -186,10 +185,10 @@ def common_ids(runs: Sequence[Run]) -> frozenset[str]:
 
 
 class KeyAssigner:
-    """Assigns keys to the calls of one run, in order of arrival.
+    """The assignment of keys to the calls of one run, in order of arrival.
 
-    Ids that are not in ``stable_ids`` are replaced by numbers in order of first appearance. If ``stable_ids`` is None,
-    all ids are kept.
+    Ids that are not in ``stable_ids`` are replaced by numbered placeholders, in order of first appearance. If
+    ``stable_ids`` is None, all ids are kept.
     """
 
     def __init__(self, default_application: str, stable_ids: frozenset[str] | None) -> None:

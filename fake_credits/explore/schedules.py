@@ -231,7 +231,7 @@ class _Reader:
         for token in rest:
             name, value = self._parse_detail(token)
             if name in members:
-                raise self.fail(f"{token!r} occurs twice")
+                raise self.fail(f"{token!r} sets the {name} a second time")
             members[name] = value
         return CallKey(**members)
 

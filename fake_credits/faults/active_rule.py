@@ -51,7 +51,7 @@ class Firing:
         )
 
     def undo(self) -> None:
-        """Undo this firing after its effect turned out to have nothing to change."""
+        """Undo this firing; called when its effect turns out to have nothing to change."""
         _, application, user = self._call_key
         self.active_rule.undo_firing(application, user)
 
@@ -59,8 +59,8 @@ class Firing:
 class ActiveRule:
     """A rule in a sandbox, with the number of calls that it ``matched`` and the number for which it ``fired``.
 
-    As a context manager, it removes the rule when the block exits. ``take_out`` is called to remove the rule from its
-    engine; the second argument says whether the rule still fails the test if it is unused.
+    When used as a context manager, it is removed when the block exits. ``take_out`` is called to remove the rule from
+    its engine; its second argument says whether the rule still fails the test if it is unused.
     """
 
     def __init__(
@@ -81,14 +81,15 @@ class ActiveRule:
         self.predicates = tuple(self._build_predicates())
 
     def __repr__(self) -> str:
-        return f"<rule {self.name!r}: fired {self.fired} of {self.matched} matching calls>"
+        return f"<rule {self.name!r}: fired for {self.fired} of {self.matched} matching calls>"
 
     @property
     def is_unused(self) -> bool:
-        """Return whether the rule was used less than declared; if so, the test fails.
+        """Return whether the rule was used less than it should have been; if so, the test fails.
 
-        A script must be used up, a rule with exact counts or a gate must have fired, and any other rule must have
-        matched a call. Optional rules, default latencies and rules that depend on chance never count as unused.
+        A script must be used up, a rule that has counts or holds calls at a gate must have fired, and any other rule
+        must have matched a call. Optional rules, default latencies and rules that depend on chance never count as
+        unused.
         """
         rule = self.rule
         if not rule.is_certain or rule.optional or rule.name == DEFAULT_LATENCY_NAME:
@@ -99,7 +100,7 @@ class ActiveRule:
 
     @property
     def draw_share(self) -> float:
-        """Return the rule's share of the random draw common to all exclusive random rules, or 0 if it takes no part."""
+        """Return the rule's share of the draw for random rules that don't stack, or 0 if it takes no part in it."""
         return 0.0 if self.rule.stacks else self.rule.probability or 0.0
 
     def script_left(self) -> Sequence[int | str]:
@@ -126,7 +127,7 @@ class ActiveRule:
         self._fire_counts[self._counter_key(application, user)] -= 1
 
     def _build_predicates(self) -> Iterator[Callable[[IncomingCall], bool]]:
-        """Yield a predicate for each condition except those on the operation, application, user and client."""
+        """Yield predicates for the conditions on a call's time, reason and headers, and for the ``where`` function."""
         rule, start_ms, end_ms = self.rule, self.start_ms, self.end_ms
         if rule.during is not None:
             yield lambda call: start_ms <= call.now_ms < end_ms

@@ -121,7 +121,7 @@ def effect_hint(name: object) -> str:
     """Return a hint on how to write the effect called ``name``, or an empty string if there is no such effect."""
     if not isinstance(name, str) or name not in EFFECTS:
         return ""
-    return f"; the effect is written {EFFECTS[name].__name__}(...) or {{'effect': {name!r}}}"
+    return f"; write the effect as {EFFECTS[name].__name__}(...) or {{'effect': {name!r}}}"
 
 
 def rule_from(source: object, **rule_fields: Any) -> Rule:

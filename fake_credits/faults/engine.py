@@ -51,7 +51,7 @@ class FaultEngine:
         self._call_hook: CallHook | None = None
 
     def __repr__(self) -> str:
-        return f"<FaultEngine of {len(self.rules)} rules, seed {self.seed}>"
+        return f"<FaultEngine: rules={len(self.rules)}, seed={self.seed}>"
 
     def __len__(self) -> int:
         return len(self.rules)
@@ -105,7 +105,7 @@ class FaultEngine:
         if not isinstance(rule.effect, Latency):
             raise FaultError(f"{reserved}: choose another name for {rule.word}")
         if not explicit_fields(rule).keys() <= {"effect", "operation", "phase", "name"}:
-            raise FaultError(f"{reserved}: it can have only an operation and a phase")
+            raise FaultError(f"{reserved}: a rule with that name can have only an operation and a phase")
         return [
             active
             for active in self.rules
@@ -260,7 +260,7 @@ def _check_total_probability(new: ActiveRule, others: Iterable[ActiveRule]) -> N
         if total > _TOTAL_LIMIT:
             raise FaultError(
                 f"probability is {new.draw_share}: together with the other random rules for {operation}, it adds up to "
-                f"{total:g}, more than 1"
+                f"{total:g}; the limit is 1"
             )
 
 

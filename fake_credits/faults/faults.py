@@ -131,8 +131,8 @@ def describe_unused_rule(active: ActiveRule) -> str:
     rule, remaining = active.rule, active.script_left()
     name, state = f"the {'scripted ' if rule.is_scripted else ''}rule {active.name!r}", "never fired"
     if isinstance(rule.effect, HoldAtGate):
-        name, state = f"the gate {rule.effect.name!r}", "held no call"
+        name, state = f"the gate {rule.effect.name!r}", "held no calls"
     elif rule.script:
         state = f"has entries left: {', '.join(map(str, remaining))}"
-    matches = f"{active.matched or 'no'} {'calls' if active.matched > 1 else 'call'} matched it"
+    matches = f"{active.matched or 'no'} {'call' if active.matched == 1 else 'calls'} matched it"
     return f"{name} {state} ({matches}): it expects {describe_match(rule)}; pass optional=True if it may stay unused"

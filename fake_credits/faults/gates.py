@@ -42,7 +42,7 @@ class Gate:
         self._preexisting_daemons = frozenset(thread for thread in threading.enumerate() if thread.daemon)
 
     def __repr__(self) -> str:
-        return f"<gate {self.name!r}: {'open' if self.is_open else 'closed'}, holds {self.waiters() or 'no call'}>"
+        return f"<gate {self.name!r}: {'open' if self.is_open else 'closed'}, holds {self.waiters() or 'no calls'}>"
 
     def __len__(self) -> int:
         return len(self._held)
@@ -73,9 +73,9 @@ class Gate:
         """Block this thread until ``count`` exchanges have arrived in total.
 
         ``limit_s`` is the timeout in seconds; it defaults to the sandbox's limit. Raises GateTimeout if the exchanges
-        don't arrive within that time, or as soon as the sandbox is closed or reset. Raises ValueError for a count below
-        1 or a limit that is negative or infinite, TypeError if either has the wrong type, and RuntimeError inside a
-        running event loop: use `async_wait_for` there.
+        don't arrive within that time, or as soon as the sandbox is closed or reset. Raises ValueError if ``count`` is
+        below 1 or the limit is negative or infinite, TypeError if either has the wrong type, and RuntimeError if this
+        thread is running an event loop: use `async_wait_for` there.
         """
         limit_s = self._check_wait(count, limit_s)
         ensure_no_running_loop("gate.wait_for", f"await gate.async_wait_for({count})")
@@ -98,16 +98,16 @@ class Gate:
     def release(self, order: Sequence[int | str] = (), *, keep: bool = False) -> None:
         """Release the held exchanges, one after the other, and open the gate for later ones.
 
-        ``order`` selects exchanges by user, or by position, counted from 0 in order of arrival; the others follow in
-        order of arrival. With ``keep``, the others stay held and the gate stays closed. Raises ValueError if ``order``
-        selects an exchange that isn't held, the same exchange twice, or a user with several held exchanges, and
-        TypeError if ``order`` isn't a list or another sequence.
+        ``order`` lists the exchanges to release first, by user or by position (counted from 0 in order of arrival); the
+        others follow in order of arrival. With ``keep``, the others stay held and the gate stays closed. Raises
+        ValueError if ``order`` selects an exchange that isn't held, the same exchange twice, or a user with several
+        held exchanges, and TypeError if ``order`` isn't a list or another sequence.
         """
         _check_order(order)
         with self._lock:
             released = [self._find_held(selector) for selector in order]
             if len(set(map(id, released))) < len(released):
-                raise ValueError(f"order is {list(order)!r}, which selects a call twice")
+                raise ValueError(f"order is {list(order)!r}, which selects the same call twice")
             if not keep:
                 released += [ticket for ticket in self._held if ticket not in released]
                 self.is_open = True
@@ -128,7 +128,7 @@ class Gate:
             callback()
 
     def try_hold(self, ticket: GateTicket) -> bool:
-        """Record an exchange's arrival and hold it; return False, without holding it, if the gate is open."""
+        """Record an exchange's arrival, and hold the exchange unless the gate is open; return whether it is held."""
         with self._lock:
             is_held = not self.is_open
             if is_held:
@@ -162,13 +162,16 @@ class Gate:
     def _find_held(self, selector: int | str) -> GateTicket:
         if isinstance(selector, int) and not isinstance(selector, bool):
             if not 0 <= selector < len(self._held):
-                raise ValueError(f"order has {selector}, but the gate {self.name!r} holds only {len(self._held)} calls")
+                raise ValueError(
+                    f"order has {selector}, but the gate {self.name!r} holds no call at that position "
+                    f"(calls held: {len(self._held)})"
+                )
             return self._held[selector]
         matches = [ticket for ticket in self._held if ticket.user == selector]
         if len(matches) != 1:
-            held_labels = ", ".join(ticket.label for ticket in self._held) or "no call"
-            count = f"{len(matches)} calls that match {selector!r}, not one"
-            raise ValueError(f"the gate {self.name!r} holds {count} (held: {held_labels})")
+            held_labels = ", ".join(ticket.label for ticket in self._held) or "none"
+            problem = f"exactly one call held by the gate {self.name!r}, but matches {len(matches)}"
+            raise ValueError(f"order has {selector!r}, which must match {problem} (held: {held_labels})")
         return matches[0]
 
     @contextmanager
@@ -201,10 +204,10 @@ class Gate:
         deadline = "before its sandbox closed or was reset" if is_closed else f"within {limit_s:g} s"
         problem = f"gate {self.name!r}: {arrival_count} of {count} calls arrived {deadline}"
         if is_open and not is_closed:
-            raise GateTimeout(f"{problem}; it has been released, so later calls pass through: call hold() again")
+            raise GateTimeout(f"{problem}; the gate has been released, so later calls pass through: call hold() again")
         expected = " or ".join(dict.fromkeys(self._expected_calls))
         expectation = f"; it expects {expected}" if expected else ""
-        raise GateTimeout(f"{problem}; it holds {self.waiters() or 'no call'}{expectation}")
+        raise GateTimeout(f"{problem}; it holds {self.waiters() or 'no calls'}{expectation}")
 
 
 def _check_order(order: object) -> None:

@@ -74,8 +74,9 @@ class RequestHeaders(Mapping[str, str]):
 class IncomingCall(NamedTuple):
     """A call that rules are matched against, before it is executed.
 
-    ``ordinal`` counts the sandbox's exchanges from 1. ``fields`` are the headers as bytes, with lower-case names.
-    ``reason`` is empty if the body has no valid reason, and ``delta`` is None if it has no valid delta.
+    ``ordinal`` is the call's number among the sandbox's exchanges, counted from 1. ``fields`` are the headers as bytes,
+    with lower-case names. ``reason`` is empty if the body has no valid reason, and ``delta`` is None if it has no valid
+    delta.
     """
 
     ordinal: int
@@ -167,12 +168,12 @@ class Rule(FaultValue):
 
     @property
     def stacks(self) -> bool:
-        """Return whether the rules after this one are tried too."""
+        """Return whether the following rules are tried too if this one fires."""
         return _action_of(self).stacks if self.stack is None else self.stack
 
     @property
     def is_scripted(self) -> bool:
-        """Return whether the rule has a script or counts, can fire, and does not depend on chance."""
+        """Return whether the rule has a script or a count such as ``nth``, can fire, and does not depend on chance."""
         return self.is_certain and bool(self.script or _counts_of(self))
 
     @property
@@ -202,12 +203,12 @@ def effect_for_script_entry(entry: int | str) -> Effect | None:
 
 
 def check_without_connection(rule: Rule) -> None:
-    """Raise FaultError if an effect of the rule breaks or holds the connection, which ASGI can't do."""
+    """Raise FaultError if an effect of the rule needs more control over the connection than ASGI offers."""
     for effect in (rule.effect, *map(effect_for_script_entry, rule.script)):
         if effect is not None and effect.needs_connection:
-            place = "script" if rule.script else "effect"
+            place = "script has" if rule.script else "effect is"
             raise FaultError(
-                f"{place} has {effect.effect_name!r}, which ASGI can't produce: "
+                f"{place} {effect.effect_name!r}, which ASGI can't produce: "
                 "use the live server (FakeCredits(mode='live') or fake-credits serve)"
             )
 
@@ -237,19 +238,19 @@ def _check_criteria(rule: Rule) -> None:
         check_text(name, getattr(rule, name), 0, _MAX_ID_CHARS)
     check_choice("client", rule.client, ("", "server", "user"))
     check_choice("reason", rule.reason, ("", *Reason))
-    for name in ("operation", "client", "reason"):  # turn members of a StrEnum into plain strings, as in JSON
+    for name in ("operation", "client", "reason"):  # convert StrEnum members to plain strings, as if loaded from JSON
         object.__setattr__(rule, name, str(getattr(rule, name)))
     action = _action_of(rule)
     if not OPERATIONS_BY_NAME[rule.operation] & action.operations:
         choices = join_choices(sorted(action.operations))
-        raise FaultError(f"operation is {rule.operation!r}, but {rule.word} affects only {choices}")
+        raise FaultError(f"operation is {rule.operation!r}, but {rule.word} can affect only {choices}")
     if not rule.operations and rule.reason:
         raise FaultError(f"reason is {rule.reason!r}, but only createTransaction has a reason")
     if not rule.operations:
         raise FaultError(f"user is {rule.user!r}, but listUsers has no user")
     if action.only_client not in ("", rule.client):
         raise FaultError(
-            f"client is {rule.client!r}, but this kind of {rule.word} affects only {action.only_client!r} clients"
+            f"client is {rule.client!r}, but this {rule.word} effect applies only to {action.only_client!r} clients"
         )
     object.__setattr__(rule, "header", _validate_header(rule.header))
     _check_where(rule.where)
@@ -259,7 +260,7 @@ def _check_where(where: object) -> None:
     if where is None:
         return
     if not callable(where) or iscoroutinefunction(where):
-        raise invalid_value("where", where, "it must be a function that takes a call")
+        raise invalid_value("where", where, "it must be a non-async function that takes a call")
     try:
         bind_arguments: Callable[[object], object] = signature(where).bind
     except (TypeError, ValueError):
@@ -303,9 +304,9 @@ def _check_schedule(rule: Rule) -> None:
 
 
 def _check_counts(rule: Rule) -> None:
-    """Reject counts that no call can satisfy, and script entries that no call can reach.
+    """Reject counts that no call can satisfy, and script entries that can never be used.
 
-    By the sandbox's nth exchange, a rule has matched at most n calls.
+    By the sandbox's nth exchange, a rule has matched at most n calls, so ``at`` limits the other counts too.
     """
     every, counts = rule.every or 1, _counts_of(rule)
     lowest, highest = (rule.after or 0) + 1, min(rule.first or _MAX_COUNT, rule.at or _MAX_COUNT)
@@ -343,7 +344,7 @@ def _validate_script(script: object) -> tuple[int | str, ...]:
 def _parse_during(value: object) -> tuple[Moment, Moment]:
     bounds = [*cast("Sequence[object]", value)] if isinstance(value, Sequence) else []
     if len(bounds) not in (1, 2) or isinstance(value, str):
-        expected = "a start and, optionally, an end: times with a time zone, or seconds"
+        expected = "a start and, optionally, an end, as times with a time zone or as seconds since the sandbox started"
         raise FaultError(f"during is {value!r}: it must be {expected}")
     # TOML has no null: (start,) leaves the end open, and a start of 0 means the sandbox's start.
     start, end = _parse_moment(bounds[0]), _parse_moment(bounds[1]) if len(bounds) > 1 else None

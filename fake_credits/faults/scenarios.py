@@ -22,12 +22,12 @@ from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, Rule
 
 
 def as_conditions(rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """Return the rules with ``optional`` set, because rules that set the conditions for a test may stay unused."""
+    """Return the rules with ``optional`` set, so that unused ones don't fail the test; default latencies never do."""
     return tuple(rule if rule.name == DEFAULT_LATENCY_NAME else replace(rule, optional=True) for rule in rules)
 
 
 class FaultPreset(msgspec.Struct, frozen=True):
-    """A named list of optional rules, with a one-sentence description."""
+    """A list of optional rules, with a one-sentence description."""
 
     description: str
     rules: tuple[Rule, ...]
@@ -62,7 +62,7 @@ FAULT_PRESETS: Mapping[str, FaultPreset] = {
         (Rule(Status(503, retry_after_s=30)),),
     ),
     "rate_limited": FaultPreset(
-        "10 calls are allowed in any 10 s; further ones get 429 with Retry-After.",
+        "10 calls are allowed in any 10 s; further calls get 429 with Retry-After.",
         (Rule(RateLimit(limit=10, window_s=10)),),
     ),
     "lost_responses": FaultPreset(
@@ -74,11 +74,11 @@ FAULT_PRESETS: Mapping[str, FaultPreset] = {
         ),
     ),
     "stale_replica": FaultPreset(
-        "Balance and history lack the writes from the last 2 s.",
+        "The balance and history lack the writes from the last 2 s.",
         (Rule(StaleRead(by_ms=2000)),),
     ),
     "bad_proxy": FaultPreset(
-        "A proxy breaks 10% of responses: 5% are HTML with 502, 2% empty, 1% have a BOM, 1% are cut off, 1% missing.",
+        "A proxy breaks 10% of responses: 5% HTML with 502, 2% empty, 1% with a BOM, 1% cut off and 1% missing.",
         (
             Rule(NotJson(), probability=0.05),
             Rule(NotJson(502, "empty"), probability=0.02),
@@ -97,7 +97,7 @@ FAULT_PRESETS: Mapping[str, FaultPreset] = {
         ),
     ),
 }
-"""Every preset by name."""
+"""The built-in presets, by name."""
 
 
 def preset_rules(name: object) -> tuple[Rule, ...]:
@@ -243,7 +243,7 @@ def _rules_in_changes(document: Mapping[str, object]) -> Iterator[_SourcedRule]:
     for (source, _), earlier, later in zip(tables[1:], starts, starts[1:], strict=False):
         if later <= earlier:
             raise FaultError(
-                f"{source}: at_s is {later:g}: it must be greater than the previous change's at_s, {earlier:g}"
+                f"{source}: at_s is {later:g}: it must be greater than the previous change's at_s ({earlier:g})"
             )
     for (source, table), window in zip(tables, pairwise([*starts, None]), strict=True):
         for rule_source, rule in _rules_in_table(table, f"{source}: "):

@@ -1,4 +1,4 @@
-"""Interception: requests from this process's HTTP libraries to certain base URLs go to a sandbox instead."""
+"""Interception: sending this process's HTTP requests for certain base URLs to a sandbox instead of the network."""
 
 import importlib
 import sys
@@ -26,11 +26,11 @@ ADAPTER_MODULES: Mapping[str, str] = {
     "urllib3.connectionpool": "urllib3",
     "urllib3_future.connectionpool": "urllib3",
 }
-"""The library modules that are patched, each with the module in this package that patches it."""
+"""The library modules to patch, each mapped to the module in this package that patches it."""
 
 
 class InterceptionRegistry:
-    """The base URLs intercepted in this process; if several match a URL, the most recently added one handles it."""
+    """The base URLs intercepted in this process; if several match a URL, the most recently added one wins."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -58,7 +58,7 @@ class InterceptionRegistry:
         self._process_finalized()
 
     def remove_finalized(self, routes: Sequence[Route]) -> None:
-        """Stop intercepting these routes without blocking: a finalizer may run in a thread that holds the lock."""
+        """Stop intercepting these routes without blocking, because a finalizer's thread may already hold the lock."""
         self._finalized.append(routes)
         self._process_finalized()
 
@@ -96,9 +96,10 @@ class InterceptionRegistry:
         self._patches.undo()
 
     def _on_import(self, module: ModuleType) -> None:
-        """Patch a library. This takes no lock, because the import may happen in another thread.
+        """Patch a library.
 
-        Raises RuntimeError for an unsupported version, whose requests would otherwise reach the network.
+        This doesn't take the lock, because another thread may hold it while waiting for this import to finish. Raises
+        RuntimeError if this version of the library is unsupported; its requests would otherwise reach the network.
         """
         adapter = importlib.import_module(f"{__package__}.{ADAPTER_MODULES[module.__name__]}")
         try:
@@ -168,7 +169,7 @@ def _on_garbage_collected(registry: InterceptionRegistry, routes: Sequence[Route
     registry.remove_finalized(routes)
     warnings.warn(
         f"the interception of {_format_routes(routes)} was never closed: use `with credits.intercept(...)`, or close "
-        "the FakeCredits",
+        "the FakeCredits instance",
         ResourceWarning,
         stacklevel=2,
     )

@@ -190,7 +190,7 @@ class _BaseConnection:
         return []
 
     def build_request(self) -> Request:
-        """Convert the request for the sandbox; its body must already have been read."""
+        """Return the request to send to the sandbox; its body must already have been read."""
         request = self.request
         headers = [(name.lower(), value) for name, value in request.headers]
         return Request(request.method.decode("ascii"), request.url.target, headers, self.body)

@@ -63,8 +63,8 @@ class _NotifyingLoader(Loader):
 class Patches:
     """Replaced attributes, and their original values.
 
-    An attribute that other code has replaced in the meantime is not restored. If that code still calls our replacement,
-    the replacement in turn calls the original, because no routes are left.
+    An attribute that other code has since replaced is not restored. If that code still calls our replacement, the
+    replacement in turn calls the original, because no URLs are intercepted any more.
     """
 
     def __init__(self) -> None:

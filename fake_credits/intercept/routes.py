@@ -86,7 +86,7 @@ def parse_base_url(url: str) -> InterceptedUrl:
             raise _base_url_error(url, f"it must not have a {component}")
     segments = [quote(unquote_to_bytes(part), safe=_SAFE_SEGMENT_CHARS) for part in split_url.path.split("/")]
     if "." in segments or ".." in segments:
-        raise _base_url_error(url, "it must not have '.' or '..' in its path, because libraries resolve them")
+        raise _base_url_error(url, "its path must not have '.' or '..' segments, because HTTP libraries resolve them")
     return InterceptedUrl(
         split_url.scheme,
         _canonical_host(url, split_url.hostname),
@@ -257,8 +257,8 @@ class Routes:
     ) -> Route | None:
         """Return the route for a URL, or None if there is none. ``port`` may be None for the scheme's default.
 
-        The string arguments must be either all str or all bytes, except that ``target`` is always bytes. Raises
-        NearMissError as `HostRoutes.find` does.
+        ``method``, ``scheme`` and ``host`` must be either all str or all bytes. Raises NearMissError as
+        `HostRoutes.find` does.
         """
         host_routes = self.for_host(host)
         return None if host_routes is None else host_routes.find(method, scheme, port, target)

@@ -56,7 +56,7 @@ class _TokenSpec:
 
 @dataclass(frozen=True, slots=True)
 class BadToken:
-    """A kind of bad token: what it breaks, and the error response under the default contract.
+    """A kind of bad token: what is wrong with it, and the error response under the default contract.
 
     ``auth_reason`` follows ``auth:`` in ``X-Fake-Credits-Cause``.
     """
@@ -119,7 +119,7 @@ BAD_TOKENS: Final[dict[str, BadToken]] = {
         lambda spec: spec.sign_claims({"aud": "https://another-api.fake-credits.test"}),
     ),
     "wrong_key": BadToken(
-        "is signed by an unknown key under a known kid",
+        "is signed with an unknown key, but has a known kid",
         "bad_signature",
         lambda spec: encode_jws(
             SigningKeys().current_key(spec.minter.provider.algorithm),
@@ -138,7 +138,7 @@ BAD_TOKENS: Final[dict[str, BadToken]] = {
     "hs256_with_public_key": BadToken(
         "uses the public key as an HMAC secret", "algorithm_not_allowed", _hs256_with_public_key
     ),
-    "tampered": BadToken("names a different user from the one that was signed", "bad_signature", _tampered),
+    "tampered": BadToken("had its user changed after signing", "bad_signature", _tampered),
     "missing_sub": BadToken("has no sub", "missing_user", lambda spec: spec.sign_claims(without="sub")),
     "other_user": BadToken(
         "is valid, but for another user",
@@ -146,7 +146,7 @@ BAD_TOKENS: Final[dict[str, BadToken]] = {
         lambda spec: spec.sign_claims({"sub": spec.other_user_id}),
         Forbidden,
     ),
-    "duplicate_sub": BadToken("has sub twice", "duplicate_payload_member", _duplicate_sub),
+    "duplicate_sub": BadToken("has two sub claims", "duplicate_payload_member", _duplicate_sub),
     "string_exp": BadToken(
         "has exp as a string", "malformed_exp", lambda spec: spec.sign_claims({"exp": str(spec.claims["exp"])})
     ),
@@ -160,7 +160,7 @@ BAD_TOKENS: Final[dict[str, BadToken]] = {
 def mint_bad_token(
     kind: str, minter: Minter, user_id: str, *, now_ms: int, claims: Mapping[str, object] | None = None
 ) -> str:
-    """Return a token that breaks one rule at ``now_ms`` (ms since 1970); ``claims`` are added to the token's own.
+    """Return a token that breaks one rule as of ``now_ms`` (ms since 1970); ``claims`` are added to the token's own.
 
     Raises ValueError for an unknown kind, suggesting a similar one if possible, and TypeError if ``kind`` isn't a
     string.

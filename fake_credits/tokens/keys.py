@@ -55,8 +55,8 @@ def _algorithm_of(key: object, *choices: str) -> str:
         if not _mismatch(algorithm, key):
             return algorithm
     raise ValueError(
-        f"the key ({type(key).__name__}) suits none of the algorithms {', '.join(choices)} "
-        "(RSA keys need at least 2,048 bits)"
+        f"the key ({type(key).__name__}) can't be used with any of the algorithms {', '.join(choices)} "
+        "(RSA keys must have at least 2,048 bits)"
     )
 
 
@@ -120,7 +120,7 @@ class KeySet:
         self._any_kid = any_kid
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {len(self._by_kid)} published>"
+        return f"<{type(self).__name__}: {len(self._by_kid)} published>"
 
     def find(self, kid: str) -> VerifyingKey | None:
         """Return the published key that matches ``kid``, or None if there is none."""

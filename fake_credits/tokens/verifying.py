@@ -120,7 +120,7 @@ class Verifier:
         url = claims.get("iss")
         issuer = self._by_url.get(url) if isinstance(url, str) else None
         if issuer is None:
-            trusted = " or ".join(map(short_repr, self._by_url)) or "no issuer"
+            trusted = " and ".join(map(short_repr, self._by_url)) or "no issuer"
             raise _invalid_token("wrong_issuer", f"the token's iss is {short_repr(url)}; this sandbox trusts {trusted}")
         return issuer
 
@@ -138,13 +138,13 @@ def verify_signature(token: str, issuers: Sequence[Issuer]) -> tuple[bytes, Veri
         raise _invalid_token("oversize", f"the token is {len(token)} bytes long; the limit is {MAX_TOKEN_BYTES}")
     segments = token.split(".")
     if len(segments) != 3:
-        raise _invalid_token("malformed_segments", f"the token has {len(segments)} segments; a JWT has three")
+        raise _invalid_token("malformed_segments", f"a JWT has 3 segments, but the token has {len(segments)}")
     header, payload, signature = map(_decode_segment, segments, ("header", "payload", "signature"))
     message = token[: token.rindex(".")].encode("ascii")
     for key in _candidate_keys(_read_header(header), issuers):
         if key.verifies(message, signature):
             return payload, key
-    raise _invalid_token("bad_signature", "the token was not signed by the key that its header names")
+    raise _invalid_token("bad_signature", "the token was not signed with the key that its header names")
 
 
 def _decode_segment(segment: str, name: str) -> bytes:
@@ -230,7 +230,7 @@ def _check_times(claims: _Claims, issuer: Issuer, now_ms: int) -> tuple[int, int
     valid_until_ms = math.ceil((exp + issuer.leeway_s) * 1000)
     if now_ms >= valid_until_ms:
         ago_s = math.floor(now_ms / 1000 - exp)
-        raise TokenExpired(f"the token expired {ago_s:,} s ago on the sandbox's clock", auth_reason="expired")
+        raise TokenExpired(f"the token expired {ago_s:,} s ago according to the sandbox's clock", auth_reason="expired")
     valid_from_ms = 0
     for name, reason in (("nbf", "not_yet_valid"), ("iat", "issued_in_future")):
         date = _numeric_date(claims, name)

@@ -1,7 +1,7 @@
 """Transports that connect httpx and httpx2 clients to one sandbox in process.
 
-For an unusual request, the library's own HTTP/1.1 connection writes to an in-memory stream, which is parsed according
-to the live server's rules. Both sides thus reject what they would reject over a socket.
+The library's own HTTP/1.1 connection writes an unusual request to an in-memory stream, and the fake parses it according
+to the live server's rules, so both sides reject what they would reject over a socket.
 """
 
 import importlib

@@ -111,7 +111,7 @@ class LiveServer:
     """A server that runs in a background thread and serves sandboxes over a socket.
 
     ``start`` returns once requests are accepted, and ``stop`` once the port is free again. Starting a running server or
-    stopping a stopped one does nothing. On the first start, ``listener`` (a bound socket), if given, is used instead of
+    stopping a stopped one does nothing. If ``listener`` (a bound socket) is given, the first start uses it instead of
     the address in ``options``. ``control`` is the server's control plane (docs/reference/control-plane.md), and
     ``control_token`` grants access to it; without a control plane, the token is empty.
     """
@@ -150,8 +150,8 @@ class LiveServer:
         if not isinstance(_thread.start_new_thread, BuiltinFunctionType):
             raise RuntimeError(
                 "the live server can't run in this process, because gevent's monkey.patch_all() has patched threads: "
-                "use intercept(...) or the in-process clients, start it with `fake-credits run -- COMMAND`, or call "
-                "patch_all(thread=False)"
+                "use intercept(...) or the in-process clients, start the server with `fake-credits run -- COMMAND`, or "
+                "call patch_all(thread=False)"
             )
         self._failure = self._loop = self._stop = None
         listener, self._listener = self._listener or bind(self._options), None

@@ -1,6 +1,6 @@
 """One request on a live connection.
 
-The parser's callback runs the request's coroutine directly, and hands it over to a task only if it has to wait.
+The parser's callbacks run the request's coroutine directly; only waits such as delays and gates need a task.
 """
 
 import asyncio
@@ -275,7 +275,7 @@ class LiveConnection(msgspec.Struct, eq=False):
             raise ServerStopping
 
     async def _wait_at_gate(self, gate: Gate) -> bool:
-        """Wait at a gate, and return whether it was released within its limit.
+        """Wait at a gate, and return whether the exchange was released within the gate's limit.
 
         The releasing thread blocks until the exchange ends or reaches its next wait.
         """

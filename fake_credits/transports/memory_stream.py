@@ -28,12 +28,12 @@ _AUTHORITY_PATTERN = re.compile(rb"^https?://[^/?]*")
 
 
 def origin_form(target: bytes) -> bytes:
-    """Return a target's path and query; the target may be a full URL, as in a request to a proxy (RFC 9112, 3.2.2)."""
+    """Return a target's path and query; the target may be a full URL (RFC 9112, section 3.2.2)."""
     return target if target.startswith(b"/") else _AUTHORITY_PATTERN.sub(b"", target, count=1)
 
 
 def response_bytes(response: Response) -> bytes:
-    """Return a response as bytes on the wire; if it was cut off, only the bytes that were sent."""
+    """Return the bytes of a response on the wire; if the response was cut off, only those that were sent."""
     if not response.status:
         return response.body
     lines = [b"%b: %b\r\n" % header for header in response.headers]
@@ -88,7 +88,7 @@ class RequestParser:
 
     @property
     def awaits_continue(self) -> bool:
-        """Return whether the client waits for 100 Continue before it sends the body."""
+        """Return whether the client is waiting for 100 Continue before it sends the body."""
         return self._head is not None and not self._body and expects_continue(self._head.request.headers)
 
     def _feed(self, data: bytes) -> None:

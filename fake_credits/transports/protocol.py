@@ -209,7 +209,7 @@ class CreditsProtocol(UvicornProtocol):
         except httptools.HttpParserError as error:
             self._refuse(MalformedRequest(f"malformed HTTP request: {error}"))
         if self._unparsed_bytes > MAX_HEAD_BYTES and not self._ignores_input:
-            part = "head" if self._in_head else "part of the request outside its body"
+            part = "head" if self._in_head else "data outside the body"
             self._refuse(MalformedRequest(f"malformed HTTP request: the {part} exceeds 64 KiB"))
         return len(data)
 

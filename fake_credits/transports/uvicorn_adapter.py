@@ -58,7 +58,7 @@ class UvicornProtocol(HttpToolsProtocol):
 
     def restart_keep_alive_timer(self) -> None:
         """Close the connection unless a request arrives within the keep-alive timeout."""
-        # A single timer keeps running and checks the time, because a new timer per request would cost more than the
+        # A single timer keeps running and checks the time, because replacing the timer would add to the cost of every
         # request.
         self._last_active_s = monotonic_s()
         if self.timeout_keep_alive_task is None:
@@ -134,7 +134,7 @@ class UvicornServer(Server):
 
     async def shut_down(self) -> None:
         """Close the listeners, abort all connections, and wait up to 5 s for their requests to end."""
-        # asyncio sets up accepted connections in the loop's next iteration; this fails once the listener is closed.
+        # asyncio sets up accepted connections in the loop's next iteration, so the listener must not be closed before.
         if self._listener is not None:
             with contextlib.suppress(NotImplementedError):  # not implemented by the default event loop on Windows
                 asyncio.get_running_loop().remove_reader(self._listener)

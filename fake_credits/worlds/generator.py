@@ -179,9 +179,9 @@ def generate_histories(profile: Profile, seed: int) -> Iterator[GeneratedUser]:
         columns = _draw_history(draw, profile, lifetime)
         if columns is None:
             raise WorldError(
-                f"profile {profile.name!r} can't be satisfied: user {ordinal} of {profile.users} would consume more "
-                "than was granted, and top_up is 0: raise the grants, lower the consumption, set top_up, or use fewer "
-                "transactions"
+                f"profile {profile.name!r} can't be satisfied: user {ordinal + 1} of {profile.users} would consume "
+                "more than was granted, and top_up is 0: raise the grants, lower the consumption, set top_up, or use "
+                "fewer transactions"
             )
         yield GeneratedUser(id_bits, lifetime.created_ms, columns)
 

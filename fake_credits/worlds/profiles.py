@@ -1,4 +1,4 @@
-"""Profiles: the parameters of a world, built in or read from a TOML file whose keys are the fields of `Profile`."""
+"""Profiles: the parameters of worlds, built in or read from TOML files."""
 
 import tomllib
 from collections.abc import Mapping
@@ -91,7 +91,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         )
     }
 )
-"""Every built-in profile (see docs/how-to/demo-data.md)."""
+"""The built-in profiles, by name (see docs/how-to/demo-data.md)."""
 
 
 def load_profile(path: Path) -> Profile:

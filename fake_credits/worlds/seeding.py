@@ -18,6 +18,7 @@ from fake_credits.contract import Contract
 from fake_credits.errors import ApiError, FakeCreditsError, InvalidResponse, TransportFailure, UserNotFound
 from fake_credits.ledger import Ledger
 from fake_credits.models import Reason
+from fake_credits.text import pluralize
 from fake_credits.worlds.world import MAX_KEPT_TRANSACTIONS, TargetError, UserHistory, World
 
 T = TypeVar("T")
@@ -238,9 +239,11 @@ class _UserSeeder:
     async def _conflict(self, number: int) -> TargetError:
         """Return the error for an unexpected balance; raise a more specific error if the history differs too."""
         existing, balance = await self.count_existing(), await self._get_balance()
-        found = f"user {self._id!r} has {max(existing, 0)} transactions and a balance of {balance}"
+        count = pluralize(max(existing, 0), "transaction")
+        found = f"user {self._id!r} has {count} and a balance of {balance}"
         return TargetError(
-            f"{found}, but {self._balances[number]} was expected after transaction {number}: {_CONFLICT_HINT}"
+            f"{found}, but a balance of {self._balances[number]} was expected after transaction {number}: "
+            f"{_CONFLICT_HINT}"
         )
 
     async def _read_existing_count(self) -> int:
@@ -264,7 +267,7 @@ class _UserSeeder:
     def _first_difference(self, existing: list[DeltaAndReason]) -> str:
         for number, (found, expected) in enumerate(zip_longest(existing, self.planned), 1):
             if found != expected:
-                planned = "no more" if expected is None else f"{expected[0]} {expected[1]}"
+                planned = "no more transactions" if expected is None else f"{expected[0]} {expected[1]}"
                 return f"transaction {number} is {found[0]} {found[1]}, but the plan has {planned}"
         raise AssertionError("the histories do not differ")
 

@@ -18,7 +18,7 @@ from fake_credits.ledger import REASON_CODES, Account, Ledger, TransactionColumn
 
 
 class WorldError(ValueError):
-    """A profile, world or file that is invalid or can't be used; the message says which one and why."""
+    """A problem with a profile, world or file; the message says what is wrong."""
 
 
 class UnknownWorld(WorldError):
@@ -26,7 +26,7 @@ class UnknownWorld(WorldError):
 
 
 class TargetError(Exception):
-    """A server that can't be seeded: it rejects the data, can't be reached, or has conflicting data."""
+    """A failure to seed a server, because it rejects the data, can't be reached or has conflicting data."""
 
 
 WEEK_MS = 7 * 86_400_000
@@ -56,7 +56,8 @@ def world_start_ms(now_ms: int) -> int:
     start_ms = now_ms - (now_ms - _FIRST_MONDAY_MS) % WEEK_MS - WORLD_SPAN_MS
     if start_ms < 0:
         raise WorldError(
-            f"the clock is at {from_ms(now_ms):%Y-%m-%d}, but a world needs a full year between 1970 and that date"
+            f"the clock is at {from_ms(now_ms):%Y-%m-%d}, but a world covers the year before that date and can't "
+            "start before 1970"
         )
     return start_ms
 
@@ -106,7 +107,7 @@ class World:
         accounts = self._loaded_accounts(ledger.contract, application_id, world_start_ms(now_ms))
         for account in accounts:
             if ledger.find_account(application_id, account.user_id) is not None:
-                raise self._error(account.user_id, "it already exists")
+                raise self._error(account.user_id, "a user with this id already exists")
         for account in accounts:
             ledger.add_account(account.copy_on_write())
         return tuple(account.user_id for account in accounts)
@@ -127,7 +128,7 @@ class World:
             is_forbidden = history.user_id in _FORBIDDEN_IDS
             problem = "is not allowed" if is_forbidden else id_problem(ledger.contract, history.user_id)
             if problem:
-                raise self._error(history.user_id, f"its id {problem}")
+                raise self._error(history.user_id, f"the id {problem}")
             try:
                 account = ledger.new_account(application_id, history.user_id, start_ms + history.created_ms)
                 columns = history.columns
@@ -248,13 +249,13 @@ def _decode_histories(file: _WorldFile, update_digest: Callable[[bytes], object]
 
 def _user_problem(user: _UserRecord) -> str:
     if not len(user.deltas) == len(user.reasons) == len(user.times):
-        counts = f"{len(user.deltas)} deltas, {len(user.reasons)} reasons and {len(user.times)} times"
-        return f"has {counts}, but needs the same number of each"
+        counts = f"deltas ({len(user.deltas)}), reasons ({len(user.reasons)}) and times ({len(user.times)})"
+        return f"has different numbers of {counts}"
     if not set(user.reasons) <= set(_CODE_BY_LETTER):
         return f"has a reason other than {', '.join(_CODE_BY_LETTER)}"
     times = [user.created, *user.times]
     if any(map(gt, times, user.times)) or not 0 <= user.created <= times[-1] < WORLD_SPAN_MS:
-        return f"has times that are out of order or outside 0 to {WORLD_SPAN_MS - 1}"
+        return f"has times that are out of order or outside the range 0 to {WORLD_SPAN_MS - 1}"
     if any(abs(delta) >= 2**63 for delta in user.deltas):
         return "has a delta that does not fit into 64 bits"
     return ""

@@ -145,7 +145,7 @@ class _SandboxPlugin:
 
 
 class _AutousePlugin:
-    """A plugin, registered if ``fake_credits_autouse`` is on, whose autouse fixture gives every test a sandbox."""
+    """A plugin whose autouse fixture gives every test a sandbox; registered only if ``fake_credits_autouse`` is on."""
 
     @pytest.fixture(autouse=True)
     def fake_credits_for_every_test(self, fake_credits: "FakeCredits") -> None:
@@ -164,7 +164,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Return a short id for a rule, an effect or a distribution, or None for any other value."""
-    effects = sys.modules.get("fake_credits.faults.effects.base")  # if not loaded, ``val`` isn't a FaultValue
+    effects = sys.modules.get("fake_credits.faults.effects.base")  # unless it is loaded, ``val`` isn't a FaultValue
     return str(val) if effects is not None and isinstance(val, effects.FaultValue) else None
 
 
@@ -234,7 +234,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         )
         if problems:
             first, *others = problems
-            verdict = f"The test passed but proves nothing, so fake-credits fails it{'; also:' if others else '.'}"
+            ending = " Other problems:" if others else ""
+            verdict = f"The test passed but proves nothing, so fake-credits failed it.{ending}"
             raise failure("\n".join([first, verdict, *others])) from cause
     return result
 
@@ -243,7 +244,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Hide the fake's frames in tracebacks, and add the sandboxes' exchanges to reports as the log option says."""
+    """Hide the fake's frames in tracebacks, and add the sandboxes' exchanges to reports if the log option says so."""
     if call.excinfo is not None and "fake_credits.errors" in sys.modules:
         from pytest_fake_credits.terminal import hide_internal_frames
 
@@ -337,7 +338,7 @@ def fake_credits_settings() -> dict[str, object]:
 
 @pytest.fixture(scope="session")
 def fake_credits_factory(pytestconfig: pytest.Config) -> "Factory":
-    """Create sandboxes in fixtures of any scope: ``with fake_credits_factory(balance=100) as credits``."""
+    """Return a sandbox factory for fixtures of any scope: ``with fake_credits_factory(balance=100) as credits``."""
     return _factory(pytestconfig)
 
 

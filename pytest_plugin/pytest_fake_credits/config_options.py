@@ -74,7 +74,7 @@ PLUGIN_OPTIONS = (
     PluginOption("user_id", "id of the default user", "user-id", ini_only=True),
     PluginOption("api_key", "fixed API key, used by each test's sandbox in turn", "", ini_only=True),
     PluginOption("auth_provider", "auth provider whose tokens are imitated", "plain", ini_only=True),
-    PluginOption("issuer", "token issuer, a URL or `server`; by default the provider's", "", ini_only=True),
+    PluginOption("issuer", "token issuer (if empty, the provider's)", "", "a URL or `server`", ini_only=True),
     PluginOption(
         "early_env",
         "whether to set the port, API key and environment variables before conftests and Django load",
@@ -90,7 +90,10 @@ PLUGIN_OPTIONS = (
         ini_only=True,
     ),
     PluginOption(
-        "explore", "inject faults into the application's calls, and check the results against the ledger", False
+        "explore",
+        "inject faults into the application's calls, and check the results against the ledger",
+        False,
+        "true or false",
     ),
     PluginOption(
         "explore_what", "faults to inject while exploring", "default", "default, writes, same, all or names of faults"
@@ -104,7 +107,7 @@ PLUGIN_OPTIONS = (
         "*.html, *.xml, *.md, or any other name for JSON",
         is_path=True,
     ),
-    PluginOption("schedule", "schedule to replay", "", "such as '2:lost_after'"),
+    PluginOption("schedule", "schedule to replay", "", "text such as '2:lost_after'"),
     PluginOption(
         "explore_ours",
         "modules whose calls exploration treats as the test's own, such as tests.helpers*",

@@ -1,6 +1,6 @@
 """The exploration of tests under pytest: an item is run once for each schedule, but reported only once.
 
-This module loads the fake, so it is imported only if a test is to be explored.
+This module imports `fake_credits`, so it is itself imported only if a test is to be explored.
 
 PYTEST_DONT_REWRITE
 """
@@ -75,7 +75,7 @@ class ExplorePlugin:
         if options is None:
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        codes = [*_codes([getattr(item, "obj", None)])]  # now, because reading item.obj later would create an instance
+        codes = [*_codes([getattr(item, "obj", None)])]  # read now: reading item.obj later would create an instance
         self._test_code.add(codes)
         exploration = self._exploration = Exploration(item.nodeid, options, self._test_code)
         exploration.code = codes[0] if codes else None
@@ -112,7 +112,7 @@ class ExplorePlugin:
         if options.is_off:
             return "its marker says explore=False"
         if getattr(function, "is_hypothesis_test", False):
-            return "Hypothesis runs it many times: use fake_credits_factory.explore"
+            return "Hypothesis runs it many times; use fake_credits_factory.explore instead"
         if "subtests" in getattr(item, "fixturenames", ()):
             return "it has subtests"
         marker_options = self._marker_options(item)
@@ -122,7 +122,7 @@ class ExplorePlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> None:
-        """Treat a fixture's calls as the test's own."""
+        """Treat calls made by a fixture as the test's own."""
         self._test_code.add(_codes([fixturedef.func]))
 
     # ------------------------------------------------------------ all tests
@@ -215,7 +215,7 @@ class ExplorePlugin:
                 hook(item=item, **kwargs)
             finally:
                 if when == "call" and self._recorder is not None:
-                    self._recorder.finish()  # before pytest makes the report, because that also reads the journal
+                    self._recorder.finish()  # before pytest_runtest_makereport, which also reads the journal
             at_end()
 
         reraise = (pytest.exit.Exception, KeyboardInterrupt)
@@ -256,7 +256,7 @@ def _reject(_record: logging.LogRecord) -> bool:
 
 
 def _default_options(settings: Mapping[str, PluginSetting]) -> ExploreOptions:
-    """Return the options from flags, ini options and environment variables; raise UsageError for an invalid one."""
+    """Return the options set by flags, ini options and environment variables; raise UsageError if one is invalid."""
     options = ExploreOptions()
     schedule = settings["schedule"]
     if schedule.value:
@@ -278,7 +278,7 @@ class _ExplorationFailed(Failed):
     """A failure that exploration raises for a test whose last run has passed."""
 
 
-# These names make pytest show it like its own failures.
+# With these names, pytest shows the exception like its own failures.
 _ExplorationFailed.__module__, _ExplorationFailed.__qualname__ = "builtins", "Failed"
 
 
@@ -299,7 +299,7 @@ def _raise_findings(exploration: Exploration) -> None:
 def _reports_of(
     item: pytest.Item, phases: list[_Phase], reference: list[_Phase], exploration: Exploration
 ) -> list[pytest.TestReport]:
-    """Return the reports of the last run or, if it failed because earlier runs left state behind, of the first."""
+    """Return the last run's reports or, if that run failed because earlier runs left state behind, the first run's."""
     reports = [report for _, report in phases]
     if exploration.leaks and len(reference) == len(reports):
         reports[:2] = [report for _, report in reference[:2]]

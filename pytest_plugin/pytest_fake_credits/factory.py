@@ -284,4 +284,6 @@ def _describe_problem(problem: SandboxProblem) -> str:
     """Return a problem's message, with a traceback or a remedy if there is one."""
     if problem.kind == "internal_errors" and isinstance(problem.source, BaseException):
         return f"{problem.text}\n{''.join(traceback.format_exception(problem.source)).rstrip()}"
-    return f'{problem.text}. If this is intended, pass allow="unrouted"' if problem.kind == "unrouted" else problem.text
+    if problem.kind == "unrouted":
+        return f'{problem.text}. If this is intended, pass allow="unrouted" to the fake_credits marker.'
+    return problem.text

@@ -15,15 +15,16 @@ def failure(message: str) -> BaseException:
 
 
 def is_marked_itself(item: pytest.Item, option: str) -> bool:
-    """Return whether a marker on the function or on a parameter, not on a class or a module, sets an option."""
+    """Return whether an option is set by a marker on the function or a parameter, not on a class or module."""
     return any(option in mark.kwargs for mark in item.own_markers if mark.name == "fake_credits")
 
 
 def fail_on_unused_options(item: pytest.Item, *, is_over: bool) -> None:
     """Fail a test that has a marker on its function or a parameter, but no sandbox to apply it to.
 
-    Markers on a class or a module may be intended for other tests. ``allow`` also applies to the factory's sandboxes. A
-    test that uses pytest's ``request`` may request the fixture while it runs, so it is checked only once it is over.
+    Markers on a class or a module are ignored, because they may be intended for other tests. ``allow`` may be used with
+    the factory, because it also applies to the factory's sandboxes. A test that uses pytest's ``request`` may request
+    the fixture while it runs, so such a test is checked only if ``is_over``.
     """
     fixtures: Sequence[str] = getattr(item, "fixturenames", ())
     if "fake_credits" in fixtures:
@@ -36,7 +37,7 @@ def fail_on_unused_options(item: pytest.Item, *, is_over: bool) -> None:
         raise failure(
             f"the marker's {', '.join(f'{name}=' for name in options)} can't take effect, because this test does not "
             'use the fake_credits fixture. Add @pytest.mark.usefixtures("fake_credits") or the parameter fake_credits, '
-            "or turn on the ini option fake_credits_autouse; pass the options of other sandboxes to "
+            "or turn on the ini option fake_credits_autouse; pass options for other sandboxes to "
             "fake_credits_factory(...)"
         )
 
@@ -51,7 +52,7 @@ def fail_on_overridden_fixture(item: pytest.Item, options: Mapping[str, object])
     if unused:
         raise failure(
             f"the marker's {', '.join(f'{name}=' for name in unused)} can't take effect, because the "
-            "fake_credits fixture is overridden. Request the original in the override, "
-            "def fake_credits(fake_credits): ..., or "
-            "give the override another name; pass the options of other sandboxes to fake_credits_factory(...)"
+            "fake_credits fixture is overridden. Request the original fixture in the override "
+            "(def fake_credits(fake_credits): ...), or "
+            "give the override another name; pass options for other sandboxes to fake_credits_factory(...)"
         )

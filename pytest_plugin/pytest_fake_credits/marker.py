@@ -58,7 +58,7 @@ def parse_marks(marks: Iterable[pytest.Mark]) -> dict[str, object]:
     options: dict[str, object] = {}
     for mark in marks:
         if mark.args:
-            text = f"the fake_credits marker takes keyword arguments such as balance=100, got {mark.args[0]!r}"
+            text = f"the fake_credits marker takes keyword arguments such as balance=100, not {mark.args[0]!r}"
             raise OptionError(text, "")
         options |= parse_options(mark.kwargs, MARKER_OPTIONS, "the fake_credits marker")
     if "explore" in options:

@@ -14,14 +14,14 @@ from typing import NamedTuple
 import pytest
 from msgspec import structs
 
-from fake_credits.call_patterns import NO_REQUEST_HINT, pluralize
+from fake_credits.call_patterns import NO_REQUEST_HINT
 from fake_credits.clock import from_ms
 from fake_credits.contract import Operation
 from fake_credits.contract.types import WRITE_OPERATIONS
 from fake_credits.fake import FakeCredits
 from fake_credits.journal import JournalEntry
 from fake_credits.models import Balance
-from fake_credits.text import align_columns, escape_control, redact, truncate
+from fake_credits.text import align_columns, escape_control, pluralize, redact, truncate
 from pytest_fake_credits.factory import TrackedSandbox
 from pytest_fake_credits.terminal import MARKUP_ATTRIBUTE, SECTION_NAME, colored_sections
 
@@ -78,7 +78,7 @@ class ExchangeTable:
     def title(self) -> str:
         """Return the title, with the number of exchanges and the time of the first row."""
         shown = "" if len(self._shown) == self._total else f" ({len(self._shown)} shown)"
-        return f"{pluralize(self._total, 'exchange')} of this test{shown}, from {_format_time(self._start_ms)}"
+        return f"{pluralize(self._total, 'exchange')} in this test{shown}, starting at {_format_time(self._start_ms)}"
 
     @property
     def errors(self) -> list[JournalEntry]:
@@ -254,7 +254,7 @@ def _render_sandbox(tracked: TrackedSandbox, failure: str) -> list[ReportLine]:
         return [ReportLine(message, "bold"), *more] if is_relevant else []
     table = ExchangeTable(unredacted, tracked.set_up_filter(), partial(_redact_text, api_key=fake.api_key))
     lines = [ReportLine(f"{head}; {table.title}:", "bold"), *table.lines]
-    lines += [ReportLine(f"error of #{entry.ordinal}: {entry.message}", "red") for entry in table.errors[-1:]]
+    lines += [ReportLine(f"error in #{entry.ordinal}: {entry.message}", "red") for entry in table.errors[-1:]]
     lines += [ReportLine(text, "bold red") for text in table.repeated_writes()]
     involved = [entry for entry in unredacted if entry.request_id in table.request_ids]
     lines.append(ReportLine(f"balances: {_format_balances(fake, involved)}"))
@@ -264,7 +264,8 @@ def _render_sandbox(tracked: TrackedSandbox, failure: str) -> list[ReportLine]:
 def _rule_lines(fake: FakeCredits) -> list[str]:
     rules = [f"{active.name} {active.fired} of {active.matched}" for active in fake.faults]
     more = [f"{len(rules) - _MAX_REPORTED_RULES} more"] if len(rules) > _MAX_REPORTED_RULES else []
-    return [f"rules (fired of matched calls): {', '.join(rules[:_MAX_REPORTED_RULES] + more)}"] if rules else []
+    listed = ", ".join(rules[:_MAX_REPORTED_RULES] + more)
+    return [f"rules (matched calls on which they fired): {listed}"] if rules else []
 
 
 def _pending_lines(fake: FakeCredits) -> list[str]:
@@ -280,7 +281,7 @@ def _pending_lines(fake: FakeCredits) -> list[str]:
 def _no_exchange_message(tracked: TrackedSandbox, failure: str) -> str:
     fake = tracked.fake
     if count := fake.journal.in_flight:
-        return f"no request has ended yet, {count} in flight"
+        return f"no request has completed yet ({count} in flight)"
     hint = _redact_text(tracked.interception_hint(), fake.api_key) or NO_REQUEST_HINT
     return "no request reached it" if hint in failure else f"no request reached it. {hint}"
 
@@ -304,7 +305,7 @@ def _format_balances(fake: FakeCredits, entries: Iterable[JournalEntry]) -> str:
         for application, user, account in accounts
     ]
     more = [pluralize(len(users) - len(texts), "more user")] if len(users) > len(texts) else []
-    return ", ".join(texts + more) or "no user involved"
+    return ", ".join(texts + more) or "no users involved"
 
 
 def _curl_command(fake: FakeCredits, entry: JournalEntry) -> str:
@@ -331,7 +332,7 @@ def explain_balance(left: object, right: object) -> list[str] | None:
         return None
     lines = [f"{left!r} == {right!r}"]
     if len(balances) == 1:
-        lines.append("a Balance is only equal to another Balance; compare its .balance")
+        lines.append("a Balance is equal only to another Balance; compare its .balance")
     a, b = (side.balance if isinstance(side, Balance) else side for side in (left, right))
     if isinstance(a, int | float) and isinstance(b, int | float) and a != b:
         lines.append(f"{a} is {abs(a - b)} {'more' if a > b else 'less'} than {b}")

@@ -117,7 +117,7 @@ def test_operation_can_be_a_group() -> None:
         ({"client": "browser"}, "no call can have client='browser'"),
         ({"headers": {"x-a": 1}}, "headers must map names to strings"),
         ({"headers": "x-a"}, "headers must map names to strings"),
-        ({"where": "status >= 500"}, "where must be a function of a journal entry, not 'status"),
+        ({"where": "status >= 500"}, "where must be a function that takes a journal entry, not 'status"),
     ],
 )
 def test_invalid_criterion_is_rejected(criteria: Any, message: str) -> None:
@@ -153,8 +153,8 @@ def test_enum_member_is_rejected_as_user() -> None:
 @pytest.mark.parametrize(
     ("operation", "criteria", "message"),
     [
-        (None, {"method": "post"}, "method must be a method in upper case, such as 'POST', not 'post'"),
-        (None, {"method": "POTS"}, "method must be a method in upper case, such as 'POST', not 'POTS'"),
+        (None, {"method": "post"}, "method must be an HTTP method in upper case, such as 'POST', not 'post'"),
+        (None, {"method": "POTS"}, "method must be an HTTP method in upper case, such as 'POST', not 'POTS'"),
         (
             None,
             {"phase": "post"},

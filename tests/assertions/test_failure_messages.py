@@ -133,7 +133,7 @@ def test_shared_idempotency_keys_are_listed_without_secrets(
         journal.assert_committed_once()
     writes = ", ".join(f"#{n} createTransaction -{n} consume for 'ada'" for n in range(1, 6))
     assert message_lines(error) == [
-        "committed writes share 2 idempotency keys, so a retry was charged twice:",
+        "committed writes share 2 idempotency keys, so retries were committed as well:",
         f"'order-1': {writes} and 2 more",
         "'<token>': #8 createUser for '<api key>', #9 createUser for '<api key>'",
     ]

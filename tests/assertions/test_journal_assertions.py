@@ -119,7 +119,7 @@ def test_counts_fail_after_entries_were_dropped() -> None:
     for times in (1, 4):  # these are certain
         with pytest.raises(AssertionError, match=f"createTransaction was called at least 2 times, not {times} time"):
             journal.assert_called("createTransaction", times=times)
-    with pytest.raises(AssertionError, match="the journal has dropped 1 older exchanges and keeps 2"):
+    with pytest.raises(AssertionError, match="the journal has dropped 1 older exchange and keeps 2"):
         journal.assert_called("createTransaction", times=2)
     journal.assert_called("createTransaction")
     journal.assert_order("createTransaction", "createTransaction")
@@ -307,7 +307,7 @@ def test_wait_for_in_event_loop_suggests_async_wait_for(journal: JournalAssertio
         ({"times": 0}, ValueError, "times must be 1 or more, not 0"),
         ({"times": True}, TypeError, "times must be an int, not bool"),
         ({"times": "2"}, TypeError, "times must be an int, not str"),
-        ({"timeout_s": -1}, ValueError, "timeout_s must be 0 or more and finite, not -1"),
+        ({"timeout_s": -1}, ValueError, "timeout_s must be finite and at least 0, not -1"),
         ({"timeout_s": float("inf")}, ValueError, "finite"),
         ({"timeout_s": float("nan")}, ValueError, "finite"),
         ({"timeout_s": None}, TypeError, "timeout_s must be a number of seconds, not NoneType"),

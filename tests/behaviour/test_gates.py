@@ -222,9 +222,9 @@ def test_gate_timeout_fails_held_call_and_test(mode: ClientMode) -> None:
         other = threading.Thread(target=call)
         other.start()
         other.join()
-        assert failures == ["gate 'door' held createTransaction for ada for 0.01 s without being released"]
+        assert failures == ["createTransaction for ada was still held at gate 'door' after 0.01 s"]
         (problem,) = credits.problems()
-        assert problem.startswith("gate 'door' held createTransaction for ada")
+        assert problem.startswith("createTransaction for ada was still held at gate 'door'")
         assert credits.balance("ada") == 1
 
 

@@ -227,7 +227,8 @@ def test_name_default_means_the_runs_own_sandbox_in_the_control_plane(run_functi
 
 def test_process_that_is_left_running_is_noted(run_function: Report) -> None:
     report = run_function(varying(charge), left_running=("worker",))
-    assert report["notes"] == ["the command left processes running; they were terminated and not judged: worker"]
+    note = "the command left processes running; they were terminated and their results ignored: worker"
+    assert report["notes"] == [note]
 
 
 def varying(*functions: Callable[[ServerClient], object]) -> Function:
@@ -255,7 +256,7 @@ def fail(api: ServerClient) -> None:
         (varying(do_nothing), "the command made no calls with the API key that it was given"),
         (varying(fail), "fails even without faults, with exit code 1\n\nValueError('broken')"),
         (varying(read, fail), "fails even without faults"),
-        (varying(charge, read), "two fault-free runs write different transactions"),
+        (varying(charge, read), "two fault-free runs wrote different transactions"),
         (varying(read, read, read, fail), "state leaks between runs"),
     ],
 )
@@ -310,7 +311,7 @@ def test_schedule_without_its_call_runs_the_command_without_faults_only(run_func
         charge(api)
         balances.append(api.get_balance(APP, "ada").balance)
 
-    with pytest.raises(click.UsageError, match="names listUsers, which the test does not make"):
+    with pytest.raises(click.UsageError, match="names the call listUsers, which the test does not make"):
         run_function(spend, schedule="listUsers:refused")
     assert balances == [90, 90, 90]  # twice at first, and once at the end
 

@@ -231,7 +231,7 @@ def test_wait_trusts_the_given_ca(shared_server: CliProcess, monkeypatch: pytest
     result = CliRunner().invoke(cli, ["wait", url, "--timeout", "0"])
     assert result.exit_code == 1
     assert "unable to get local issuer certificate" in result.output
-    assert "trust its CA with --ca FILE" in result.output
+    assert "to trust the server's CA, pass --ca FILE" in result.output
     assert CliRunner().invoke(cli, ["wait", url, "--ca", ca]).exit_code == 0
     monkeypatch.setenv("SSL_CERT_FILE", ca)
     assert CliRunner().invoke(cli, ["wait", url]).exit_code == 0

@@ -79,7 +79,7 @@ def test_each_internal_error_is_logged_once(capfd: pytest.CaptureFixture[str]) -
 
 @pytest.mark.parametrize(
     ("log_format", "line"),
-    [("text", "201 - fault:late_write#1 0.0ms r takes effect late"), ("json", '{"late": {"ordinal": 1, ')],
+    [("text", "201 - fault:late_write#1 0.0ms r took effect late"), ("json", '{"late": {"ordinal": 1, ')],
 )
 def test_late_write_is_logged_and_counted_once(log_format: str, line: str, capfd: pytest.CaptureFixture[str]) -> None:
     log = ExchangeLog(log_format, 0)

@@ -109,7 +109,7 @@ def test_what_a_command_leaves_running_is_ended_and_noted(start: Start, jobs: st
     process = start("explore", *flags, "--", "sh", "-c", LEAVER, MARK=mark)
     assert process.popen.wait(60) == 0, process.err
     # A new process is listed as setsid until that has become sleep.
-    note = "left processes running; they were terminated and not judged: (setsid sleep 300, )?sleep 300"
+    note = "left processes running; they were terminated and their results ignored: (setsid sleep 300, )?sleep 300"
     assert re.search(note, process.out)
     assert marked_processes(mark) == []
 

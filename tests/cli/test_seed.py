@@ -97,7 +97,7 @@ def test_second_run_finds_all_data_and_writes_nothing(server: FakeCredits) -> No
 def test_dry_run_writes_nothing(server: FakeCredits) -> None:
     result = seed_into(server, "dry", "--profile", "tiny", "--dry-run")
     assert result.exit_code == 0
-    assert result.stderr.endswith("Dry run: nothing is written\n")
+    assert result.stderr.endswith("Dry run: nothing was written\n")
     assert count_data(server, "dry") == (0, 0)
 
 
@@ -209,7 +209,10 @@ def test_dry_run_needs_no_target() -> None:
         (["--out", "w.json", "--url", "http://127.0.0.1:1"], "--out and --url are mutually exclusive"),
         (["--out", "w.json", "--json", "--quiet"], "--json and --quiet are mutually exclusive"),
         (["--url", "http://127.0.0.1:1"], "--url requires --api-key"),
-        (["--url", "https://api.example.com", "--api-key", "k"], "is not on loopback.*--dry-run first, then add --yes"),
+        (
+            ["--url", "https://api.example.com", "--api-key", "k"],
+            "is not a loopback URL.*--dry-run first, then add --yes",
+        ),
         (
             ["--url", "api.example.com", "--api-key", "k"],
             "--url.*'api.example.com' must be an absolute http:// or https:// URL",
@@ -248,7 +251,7 @@ def test_yes_flag_allows_targets_beyond_loopback() -> None:
         ("version = 1\nusers = -1\n", "users must be from 0 to 1000000, not -1"),
         (
             "version = 1\ntop_up = 0\nsignup_grant = 1\nmonthly_grant = 0\n",
-            "can't be satisfied: user 0 of 20 would consume",
+            "can't be satisfied: user 1 of 20 would consume",
         ),
         ("version = 1\nuser = 1\n", "unknown field 'user': did you mean 'users'?"),
     ],

@@ -422,7 +422,7 @@ def test_server_is_ready_after_its_world_is_loaded(start: Start) -> None:
         users = [user.user_id for user in client.iter_users("app-id")]
         assert len(users) == 6
         assert sum(len(list(client.iter_transactions("app-id", user_id))) for user_id in users) == 61
-    assert cli_process.err.startswith("Loading the world tiny ...\n")
+    assert cli_process.err.startswith("Loading the world 'tiny' ...\n")
 
 
 def test_unused_rule_prints_a_warning_at_exit(start: Start) -> None:
@@ -481,7 +481,7 @@ def test_signal_during_world_loading_stops_immediately(number: int, code: int, t
         timeout=LIMIT_S,
         env=clean_environment(),
     )
-    assert (result.returncode, result.stdout, result.stderr) == (code, "", "Loading the world load ...\n")
+    assert (result.returncode, result.stdout, result.stderr) == (code, "", "Loading the world 'load' ...\n")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -637,9 +637,9 @@ def test_routes_accept_names_of_methods() -> None:
 
 
 WRONG_TYPES: dict[str, tuple[dict[str, Any], str]] = {
-    "mapping": ({"statuses": 5}, "statuses must be a mapping of strings, not 5"),
-    "keys": ({"field_names": {5: "x"}}, "field_names must be a mapping of strings, not {5: 'x'}"),
-    "None": ({"trust": None}, "trust must be a mapping of strings, not None"),
+    "mapping": ({"statuses": 5}, "statuses must be a mapping with string keys, not 5"),
+    "keys": ({"field_names": {5: "x"}}, "field_names must be a mapping with string keys, not {5: 'x'}"),
+    "None": ({"trust": None}, "trust must be a mapping with string keys, not None"),
     "route": (
         {"routes": {**Contract().routes, Operation.GET_USER: "GET /users"}},
         r"routes.getUser must be a RouteTemplate, such as RouteTemplate\(method='GET', path=.*\), not 'GET /users'",

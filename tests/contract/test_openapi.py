@@ -222,7 +222,7 @@ def test_rules_beyond_schemas_are_described() -> None:
 def test_sign_is_described_only_if_it_depends_on_the_reason() -> None:
     schemas = openapi_document(replace(DEFAULT_CONTRACT, sign="free"), "0")["components"]["schemas"]
     delta = schemas["CreateTransactionRequest"]["properties"]["delta"]
-    assert delta["description"] == "Change in the balance in credits, not 0."
+    assert delta["description"] == "Change in the balance, in credits; not 0."
 
 
 @pytest.mark.parametrize(

@@ -141,10 +141,10 @@ def test_reset_restores_the_initial_state(control: ControlSession) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "problem"),
     [
-        ("/faults", {"effect": "reset", "nth": 2}, "the scripted rule 'reset#1' never fired (no call matched it)"),
-        ("/faults", {"effect": "reset", "probability": 1}, "the rule 'reset#1' never fired (no call matched it)"),
+        ("/faults", {"effect": "reset", "nth": 2}, "the scripted rule 'reset#1' never fired (no calls matched it)"),
+        ("/faults", {"effect": "reset", "probability": 1}, "the rule 'reset#1' never fired (no calls matched it)"),
         ("/faults", {"script": [503]}, "the scripted rule 'script#1' has entries left: 503"),
-        ("/gates", {"name": "door"}, "the gate 'door' held no call (no call matched it)"),
+        ("/gates", {"name": "door"}, "the gate 'door' held no calls (no calls matched it)"),
     ],
 )
 def test_reset_returns_the_problems_until_then(
@@ -250,7 +250,11 @@ def test_duplicate_api_key_is_a_conflict(control: ControlSession) -> None:
             "balance=7 and users={'user-id': 5} contradict each other",
         ),
         ({"users": {"ada": 2**53}}, "", "must be from 0 to 9007199254740991"),
-        ({"users": {"": 1}}, "users", 'must be an object of user ids and balances, such as {"ada": 100}, got {"": 1}'),
+        (
+            {"users": {"": 1}},
+            "users",
+            'must be an object that maps user ids to balances, such as {"ada": 100}, got {"": 1}',
+        ),
         ({"users": ["ada"]}, "users", 'must be an object or null, got ["ada"]'),
         ({"users": {"ada": None}}, "users[...]", "must be an integer"),
         ({"user_id": ""}, "user_id", "must be a string other than"),

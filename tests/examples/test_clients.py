@@ -13,7 +13,7 @@ def test_server_and_user_clients(
     server.create_transaction("app-id", "user-id", delta=100, reason="grant")
     server.create_transaction("app-id", "user-id", delta=-10, reason="consume")
     assert [user.user_id for user in server.iter_users("app-id")] == ["user-id"]
-    with pytest.raises(UserNotFound, match="create it with createUser first"):
+    with pytest.raises(UserNotFound, match="create the user with createUser first"):
         server.get_balance("app-id", "somebody-else")
 
     user = fake_credits_user_client  # UserClient("https://your-api-url.com", "app-id", user_jwt)

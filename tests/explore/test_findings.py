@@ -27,8 +27,9 @@ def texts(explore: Explore, test: Test, explored: object = True) -> str:
             [
                 "Charged twice (1, lost after): the response to call 1 (createTransaction ada -10) was lost after the",
                 "sent the same write again (call 2, no Idempotency-Key), and it was committed 2 times: ada has 80 "
-                'credits instead of 90. It could not have known: "lost before" looks the same to the application,',
-                'And 2 more like it: "1:unreadable", "1:silent_after".',
+                "credits instead of 90. The application could not have known whether its write was committed: "
+                '"lost before" looks the same to it, and it reacted to that fault in the same way.',
+                'And 2 more with the same verdict: "1:unreadable", "1:silent_after".',
             ],
         ),
         (
@@ -49,7 +50,7 @@ def texts(explore: Explore, test: Test, explored: object = True) -> str:
         (applications.test_key_misuse, ["a new Idempotency-Key for a retry of the same write"]),
         (applications.test_no_timeout, ["The application has no timeout: getBalance for ada would hang forever"]),
         (applications.test_storm, ["The application made 21 calls and was stopped."]),
-        (applications.test_swallower, ["Nothing was written, but the application did not report it"]),
+        (applications.test_swallower, ["Nothing was written, but the application did not report the failure"]),
         (applications.test_no_retry_at_all, ["stays committed, but the application gave up without reading ada's"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -118,7 +119,7 @@ def test_marker_of_a_finding_is_python_whatever_a_fault_contains(explore: Explor
 def test_report_counts_what_was_not_tried(explore: Explore) -> None:
     report = render_report(explore(applications.test_naive_retry, {"budget": 2}))
     assert "fake-credits: 2 schedules: 2 charged twice" in report
-    assert "Not tried: 5 (the budget of 2 schedules)" in report
+    assert "Not tried: 5 (the budget of 2 schedules was reached)" in report
 
 
 def test_long_tests_have_a_short_matrix(explore: Explore) -> None:

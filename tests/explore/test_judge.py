@@ -97,7 +97,7 @@ def test_test_that_passes_under_any_fault_passes_without_the_write(explore: Expl
         pay(credits.server_client)
 
     found = verdicts(explore(test))
-    assert (found["1:refused"], found["1:lost_after"]) == ("passes without it", "ok")
+    assert (found["1:refused"], found["1:lost_after"]) == ("passes without the write", "ok")
 
 
 def test_test_that_handles_the_failure_is_no_false_success(explore: Explore) -> None:

@@ -110,7 +110,7 @@ def test_each_example_of_hypothesis_is_explored(factory: Factory, price: int) ->
 
 
 def test_bad_option_of_a_loop_is_refused_at_once(factory: Factory) -> None:
-    with pytest.raises(ValueError, match="what must be one of"):
+    with pytest.raises(ValueError, match="`what` must be one of"):
         factory.explore("lost_afte")
     with pytest.raises(ValueError, match="explore must not be False"):
         factory.explore(False)

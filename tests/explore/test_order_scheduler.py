@@ -310,7 +310,7 @@ def test_budget_limits_orders(explore: Explore) -> None:
 
     exploration = explore(test, {**ORDERS, "budget": 5})
     assert count_orders(exploration) == 5
-    assert exploration.untried == {"orders found before reaching the budget of 5 schedules": 7}
+    assert exploration.untried == {"orders found before the budget of 5 schedules was reached": 7}
     assert exploration.describe_progress(2) == "5 of 5 runs, 0 s left"
 
 

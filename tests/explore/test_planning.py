@@ -167,7 +167,7 @@ def test_budget_is_kept_and_what_is_left_is_counted(explore: Explore) -> None:
         "2:refused",
         "2:lost_before",
     ]
-    assert exploration.untried == {"the budget of 4 schedules": 11}
+    assert exploration.untried == {"the budget of 4 schedules was reached": 11}
 
 
 def test_time_left_is_estimated_from_the_runs_so_far(explore: Explore) -> None:
@@ -186,7 +186,7 @@ def test_default_limits_are_200_schedules_and_10_s_at_depth_2() -> None:
 def test_time_counts_from_the_first_run_without_a_fault(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter([0.0, *[5.0] * 100])
     monkeypatch.setattr(exploration_module, "monotonic_s", lambda: next(seconds))
-    assert explore(check_out, {"seconds": 4}).untried == {"the limit of 4 s": 15}
+    assert explore(check_out, {"seconds": 4}).untried == {"the time limit of 4 s was reached": 15}
 
 
 def test_fault_hits_its_call_whatever_the_order_of_calls(explore: Explore) -> None:
@@ -226,7 +226,7 @@ def test_storm_is_more_than_20_calls_and_five_times_as_many_as_without_a_fault(
 
 def test_time_is_limited_and_what_is_left_is_counted(explore: Explore) -> None:
     exploration = explore(check_out, {"seconds": 0.001})
-    assert len(exploration.results) + exploration.untried["the limit of 0.001 s"] == 15
+    assert len(exploration.results) + exploration.untried["the time limit of 0.001 s was reached"] == 15
 
 
 def test_writes_only(explore: Explore) -> None:

@@ -77,7 +77,7 @@ def test_custom_fault_is_an_object_of_json() -> None:
         ("2:refused 3:refused", "expected '+' at '3:refused'"),
         ("2:refused+", "a call is missing"),
         ("createTransactoin ada:refused", "'createTransactoin' is neither an operation nor a number"),
-        ("createTransaction ada -10 -10:refused", "'-10' occurs twice"),
+        ("createTransaction ada -10 -10:refused", "'-10' sets the delta a second time"),
         ("createTransaction ada x:refused", "'x' is not a delta (-5), a reason"),
         ('createTransaction "a\\q":refused', "is not a JSON string"),
         ('1:{"effect":', "is not a JSON object"),

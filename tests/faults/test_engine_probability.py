@@ -19,7 +19,7 @@ def test_probabilities_above_1_are_rejected_with_operation_and_sum() -> None:
     engine = engine_with_rules(random_rule(0.6))
     with pytest.raises(FaultError, match="is 0.5: together with the other random rules for createTransaction"):
         engine.add(random_rule(0.5, operation="createTransaction"))
-    with pytest.raises(FaultError, match="it adds up to 1.1, more than 1"):
+    with pytest.raises(FaultError, match="it adds up to 1.1; the limit is 1"):
         engine.add(random_rule(0.5))
     assert len(engine) == 1
 

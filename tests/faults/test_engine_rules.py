@@ -68,8 +68,8 @@ def test_unknown_rule_name_is_rejected_listing_known_names() -> None:
 def test_repr_shows_fired_and_matched_counts() -> None:
     engine = engine_with_rules(Rule(effect=Reset(), nth=2))
     effect_names(engine, [call()] * 3)
-    assert repr(engine.find("reset#1")) == "<rule 'reset#1': fired 1 of 3 matching calls>"
-    assert repr(engine) == "<FaultEngine of 1 rules, seed 0>"
+    assert repr(engine.find("reset#1")) == "<rule 'reset#1': fired for 1 of 3 matching calls>"
+    assert repr(engine) == "<FaultEngine: rules=1, seed=0>"
 
 
 def test_engine_is_truthy_while_it_has_rules() -> None:
@@ -184,7 +184,7 @@ def test_latency_rule_name_is_reserved() -> None:
     ):
         engine_with_rules(Rule(effect=Reset(), name="latency"))
     for options in ({"user": "ada"}, {"probability": 0.5}, {"stack": False}, {"during": (0, 5)}):
-        with pytest.raises(FaultError, match="it can have only an operation and a phase"):
+        with pytest.raises(FaultError, match="a rule with that name can have only an operation and a phase"):
             engine_with_rules(rule_from(Latency(5), name="latency", **options))
 
 

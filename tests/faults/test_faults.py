@@ -38,7 +38,7 @@ def test_with_block_removes_rule_and_reports_it_if_unused(fake: FakeCredits) -> 
         assert len(fake.faults) == 0
     assert [active.name for active in fake.sandbox.faults.unused_rules()] == ["reset#1", "reset#2"]
     assert describe_unused_rule(rule) == (
-        "the scripted rule 'reset#2' never fired (no call matched it): it expects getUser with user='ada', nth=1; "
+        "the scripted rule 'reset#2' never fired (no calls matched it): it expects getUser with user='ada', nth=1; "
         "pass optional=True if it may stay unused"
     )
 
@@ -96,7 +96,7 @@ def test_empty_criterion_is_rejected(fake: FakeCredits, declare: Declare, name: 
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("reset", r"written Reset\(...\) or {'effect': 'reset'}"), ("slow", r"use credits.faults.load\('slow'\)")],
+    [("reset", r"as Reset\(...\) or {'effect': 'reset'}"), ("slow", r"use credits.faults.load\('slow'\)")],
 )
 def test_name_is_rejected_with_what_to_write_instead(fake: FakeCredits, name: str, hint: str) -> None:
     with pytest.raises(FaultError, match=hint + "$"):

@@ -119,15 +119,15 @@ def test_release_with_keep_and_no_order_releases_no_call() -> None:
 
 
 INVALID_ORDERS: dict[str, tuple[Sequence[int | str], str]] = {
-    "number too high": ([3], "order has 3, but the gate 'pay' holds only 3 calls"),
+    "number too high": ([3], r"order has 3, but the gate 'pay' holds no call at that position \(calls held: 3\)"),
     "number below 0": ([-1], "order has -1, but"),
     "unknown user": (
         ["eve"],
-        r"holds 0 calls that match 'eve', not one \(held: createTransaction for ada \(#1\), .*cy",
+        r"'eve', which must match exactly one call .*, but matches 0 \(held: createTransaction for ada \(#1\), .*cy",
     ),
-    "ambiguous user": (["cy"], "holds 2 calls that match 'cy'"),
-    "same call twice": (["ada", 0], r"order is \['ada', 0\], which selects a call twice"),
-    "true for 1": ([True], "holds 0 calls that match True"),
+    "ambiguous user": (["cy"], "'cy', which must match exactly one call held by the gate 'pay', but matches 2"),
+    "same call twice": (["ada", 0], r"order is \['ada', 0\], which selects the same call twice"),
+    "true for 1": ([True], "order has True, which must match exactly one call held by the gate 'pay', but matches 0"),
 }
 
 
@@ -199,7 +199,7 @@ def test_repr_names_held_calls() -> None:
     harness = GateHarness("ada")
     assert repr(harness.gate) == "<gate 'pay': closed, holds createTransaction for ada (#1)>"
     harness.gate.release()
-    assert repr(harness.gate) == "<gate 'pay': open, holds no call>"
+    assert repr(harness.gate) == "<gate 'pay': open, holds no calls>"
 
 
 # ------------------------------------------------------------ waiting
@@ -243,7 +243,7 @@ def test_wait_for_timeout_says_that_gate_was_released() -> None:
     gate.release()
     with pytest.raises(
         GateTimeout,
-        match=r"0 of 1 calls arrived within 0.002 s; it has been released, so later calls pass through",
+        match=r"0 of 1 calls arrived within 0.002 s; the gate has been released, so later calls pass through",
     ):
         gate.wait_for(limit_s=SHORT_S)
 
@@ -254,7 +254,7 @@ def test_wait_for_timeout_names_gate_and_held_calls() -> None:
         GateTimeout, match=r"gate 'pay': 1 of 2 calls arrived within 0.002 s; it holds .* for ada \(#1\)"
     ):
         harness.gate.wait_for(2, limit_s=SHORT_S)
-    with pytest.raises(GateTimeout, match="0 of 1 calls arrived within 0.002 s; it holds no call"):
+    with pytest.raises(GateTimeout, match="0 of 1 calls arrived within 0.002 s; it holds no calls"):
         Gate("pay", SHORT_S, lambda _: None).wait_for()
 
 
@@ -264,9 +264,9 @@ INVALID_WAITS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "fractional count": ({"count": 1.5}, TypeError, "count must be an int, not float"),
     "count as true": ({"count": True}, TypeError, "count must be an int, not bool"),
     "count as string": ({"count": "1"}, TypeError, "count must be an int, not str"),
-    "negative limit": ({"limit_s": -1}, ValueError, "limit_s must be 0 or more and finite, not -1"),
-    "limit NaN": ({"limit_s": math.nan}, ValueError, "limit_s must be 0 or more and finite, not nan"),
-    "infinite limit": ({"limit_s": math.inf}, ValueError, "limit_s must be 0 or more and finite, not inf"),
+    "negative limit": ({"limit_s": -1}, ValueError, "limit_s must be finite and at least 0, not -1"),
+    "limit NaN": ({"limit_s": math.nan}, ValueError, "limit_s must be finite and at least 0, not nan"),
+    "infinite limit": ({"limit_s": math.inf}, ValueError, "limit_s must be finite and at least 0, not inf"),
     "limit as string": ({"limit_s": "1"}, TypeError, "limit_s must be a number of seconds, not str"),
     "limit as true": ({"limit_s": True}, TypeError, "limit_s must be a number of seconds, not bool"),
 }
@@ -286,7 +286,7 @@ def test_wait_for_timeout_names_expected_calls() -> None:
     gate.add_expected_calls("getUser with user='ada'")
     gate.add_expected_calls("any call")
     gate.add_expected_calls("any call")
-    with pytest.raises(GateTimeout, match="it holds no call; it expects getUser with user='ada' or any call$"):
+    with pytest.raises(GateTimeout, match="it holds no calls; it expects getUser with user='ada' or any call$"):
         gate.wait_for(limit_s=SHORT_S)
 
 
@@ -299,7 +299,7 @@ async def wait_in_event_loop() -> None:
     with pytest.raises(GateTimeout, match="gate 'pay': 2 of 3 calls arrived within 0.002 s"):
         await harness.gate.async_wait_for(3, limit_s=SHORT_S)
     with pytest.raises(
-        RuntimeError, match=r"gate.wait_for would block the event loop .*: use `await gate.async_wait_for\(2\)`"
+        RuntimeError, match=r"gate.wait_for would block this thread's event loop: use `await gate.async_wait_for\(2\)`"
     ):
         harness.gate.wait_for(2)
 
@@ -382,7 +382,7 @@ def test_no_arrival_is_lost_with_many_threads() -> None:
 
 # ------------------------------------------------------------ closing
 
-CLOSED_MESSAGE = "gate 'pay': 1 of 2 calls arrived before its sandbox closed or was reset; it holds no call"
+CLOSED_MESSAGE = "gate 'pay': 1 of 2 calls arrived before its sandbox closed or was reset; it holds no calls"
 
 
 def test_close_ends_blocking_wait_and_releases_held_calls() -> None:

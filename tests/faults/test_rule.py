@@ -311,7 +311,7 @@ INVALID_RULES: Mapping[str, tuple[dict[str, Any], str]] = {
     ),
     "operation unsupported by effect": (
         {"effect": LateWrite(5), "operation": "reads"},
-        "operation is 'reads', but late_write affects only 'createTransaction' or 'createUser'",
+        "operation is 'reads', but late_write can affect only 'createTransaction' or 'createUser'",
     ),
     "application as number": ({"application": 5}, "application is 5: it must be a string of at most 1024"),
     "user too long": ({"user": "a" * 1025}, "it must be a string of at most 1024 characters"),
@@ -321,7 +321,7 @@ INVALID_RULES: Mapping[str, tuple[dict[str, Any], str]] = {
     "unknown client": ({"client": "admin"}, "client is 'admin': it must be 'server' or 'user'"),
     "client unsupported by effect": (
         {"effect": Unauthorized("rotated"), "client": "server"},
-        "client is 'server', but this kind of unauthorized affects only 'user' clients",
+        "client is 'server', but this unauthorized effect applies only to 'user' clients",
     ),
     "headers as list": ({"header": ["a"]}, "header is .*: it must map header names to values"),
     "invalid header name": ({"header": {"a b": "1"}}, "header has 'a b', which is not a valid header name"),
@@ -337,7 +337,7 @@ INVALID_RULES: Mapping[str, tuple[dict[str, Any], str]] = {
     ),
     "async where": (
         {"where": _async_where},
-        "where is .*: it must be a function that takes a call",
+        "where is .*: it must be a non-async function that takes a call",
     ),
     "nth conflicting with every": ({"nth": 1, "every": 3}, "nth=1 and every=3 can never match the same call"),
     "nth conflicting with first": ({"nth": 3, "first": 2}, "nth=3 and first=2 can never match"),
@@ -371,7 +371,7 @@ INVALID_RULES: Mapping[str, tuple[dict[str, Any], str]] = {
         {"where": _with_two_arguments},
         "it must be a function with one argument, the call .missing a required",
     ),
-    "where not callable": ({"where": "ada"}, "where is 'ada': it must be a function that takes a call"),
+    "where not callable": ({"where": "ada"}, "where is 'ada': it must be a non-async function that takes a call"),
     "at 0": ({"at": 0}, "at is 0: it must be from 1 to 1000000000"),
     "nth as string": ({"nth": "3"}, "nth is '3': it must be an integer"),
     "first as true": ({"first": True}, "first is true: it must be an integer"),

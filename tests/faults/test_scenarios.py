@@ -154,7 +154,7 @@ INVALID_DECLARATIONS: Mapping[str, tuple[object, str]] = {
     "unknown preset": ("flakey", "unknown preset 'flakey': use flaky, slow, .*; did you mean 'flaky'"),
     "name of an effect": (
         "reset",
-        r"unknown preset 'reset': .*; the effect is written Reset\(...\) or {'effect': 'reset'}$",
+        r"unknown preset 'reset': .*; write the effect as Reset\(...\) or {'effect': 'reset'}$",
     ),
     "missing file": ("no.toml", "^faults: no.toml: can't be read: No such file"),
     "entry of a list": ([Reset(), 5], "^faults, entry 2: the fault is 5: it must be"),
@@ -199,11 +199,11 @@ def test_default_latency_applies_to_all_or_named_operations() -> None:
 
 INVALID_LATENCIES: Mapping[str, tuple[object, str]] = {
     "too long": (60_001, "latency is 60001: it must be from 0 to 60000"),
-    "not a distribution": ("slow", r"latency is 'slow': it must be milliseconds, 'fixed\(50\)'"),
+    "not a distribution": ("slow", r"latency is 'slow': it must be a number of milliseconds, 'fixed\(50\)'"),
     "too long for an operation": ({"getUser": 60_001}, "latency of getUser is 60001"),
     "unknown operation": ({"getuser": 5}, r"operation is 'getuser': it must be '\*', 'reads'"),
     "number as operation": ({5: 5}, "operation is 5: it must be"),
-    "list": ([5], "latency is .*: it must be milliseconds"),
+    "list": ([5], "latency is .*: it must be a number of milliseconds"),
 }
 
 
@@ -285,7 +285,7 @@ INVALID_SCENARIOS: Mapping[str, tuple[dict[str, Any], str]] = {
         "rules, entry 2: operation is 'x': it must be",
     ),
     "unknown effect": ({"rules": [{"effect": "x"}]}, "rules, entry 1: effect is 'x': it must be 'latency'"),
-    "invalid latency": ({"latency": "x"}, "latency is 'x': it must be milliseconds"),
+    "invalid latency": ({"latency": "x"}, "latency is 'x': it must be a number of milliseconds"),
     "changes as number": ({"changes": 5}, "changes is 5: it must be a list"),
     "change without at_s": ({"changes": [{}]}, "changes, entry 1: at_s is missing"),
     "at_s as string": (
@@ -295,7 +295,7 @@ INVALID_SCENARIOS: Mapping[str, tuple[dict[str, Any], str]] = {
     "negative at_s": ({"changes": [{"at_s": -1}]}, "changes, entry 1: at_s is -1: it must be from 0"),
     "changes out of order": (
         {"changes": [{"at_s": 60}, {"at_s": 60}]},
-        "changes, entry 2: at_s is 60: it must be greater than the previous change's at_s, 60",
+        r"changes, entry 2: at_s is 60: it must be greater than the previous change's at_s \(60\)",
     ),
     "latency in change": (
         {"changes": [{"at_s": 5, "latency": 5}]},

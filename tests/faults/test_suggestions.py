@@ -107,7 +107,7 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., object], dict[str, Any], str]] = {
     "NotJson(code=)": (NotJson, {"code": 502}, "did you mean 'status'?"),
     "RateLimit(calls=)": (RateLimit, {"calls": 5, "window_s": 1}, "did you mean 'limit'?"),
     "Lognormal(median=)": (Lognormal, {"median": 5, "p99_ms": 9}, "did you mean 'median_ms'?"),
-    "Reset(ms=)": (Reset, {"ms": 5}, "Reset() got an unexpected keyword argument 'ms' (it takes: none)"),
+    "Reset(ms=)": (Reset, {"ms": 5}, "Reset() got an unexpected keyword argument 'ms' (it takes: no arguments)"),
     "Status()": (
         Status,
         {},

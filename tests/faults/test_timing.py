@@ -84,10 +84,10 @@ INVALID: Mapping[str, tuple[object, str]] = {
     "median of 0": ("lognormal(0, 20)", "median_ms is 0.0: it must be from 0.001"),
     "too few numbers": ("lognormal(20)", r"lognormal takes \(median_ms, p99_ms, max_ms\)"),
     "too many numbers": ("fixed(1, 2)", r"fixed takes \(ms\)"),
-    "unknown word": ("normal(1, 2)", r"it must be milliseconds, 'fixed\(50\)', 'uniform\(10, 50\)' or 'lognormal"),
-    "empty string": ("", "latency is '': it must be milliseconds"),
-    "true": (True, "latency is true: it must be milliseconds"),
-    "list": ([1, 2], ": it must be milliseconds"),
+    "unknown word": ("normal(1, 2)", r"a number of milliseconds, 'fixed\(50\)', 'uniform\(10, 50\)' or 'lognormal"),
+    "empty string": ("", "latency is '': it must be a number of milliseconds"),
+    "true": (True, "latency is true: it must be a number of milliseconds"),
+    "list": ([1, 2], ": it must be a number of milliseconds"),
 }
 
 

@@ -48,8 +48,8 @@ INVALID_URLS = {
     "me:secret@credits.internal": "'***@credits.internal' to intercept: it must start with http",
     "https://me:secret@credits.internal:x/?a=secret": "https://***@credits.internal:x/?***",
     "https://me:secret/@credits.internal": "https://***@credits.internal",
-    "https://credits.internal/v1/%2e%2E/v2": "it must not have '.' or '..' in its path",
-    "https://credits.internal/v1/../v2": "must not have '.' or '..' in its path, because libraries resolve them",
+    "https://credits.internal/v1/%2e%2E/v2": "its path must not have '.' or '..' segments",
+    "https://credits.internal/v1/../v2": "must not have '.' or '..' segments, because HTTP libraries resolve them",
     "https://\u2603..example": "invalid base URL",
 }
 

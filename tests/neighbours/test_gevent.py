@@ -41,5 +41,5 @@ def test_gevent() -> None:
     in_process, error = run_patched("")
     assert in_process == "[3, 3, 3]"
     assert error.startswith("the live server can't run in this process, because gevent's monkey.patch_all() has ")
-    assert error.endswith("start it with `fake-credits run -- COMMAND`, or call patch_all(thread=False)")
+    assert error.endswith("start the server with `fake-credits run -- COMMAND`, or call patch_all(thread=False)")
     assert run_patched("thread=False") == ["[3, 3, 3]", '{"balance":3}']

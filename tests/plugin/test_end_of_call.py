@@ -85,7 +85,7 @@ def test_internal_error_fails_the_passing_test_once(suite: Suite) -> None:
     for test in ("allowed_bug", "expected_errors_pass", "shared_is_reported_once"):
         result.stdout.fnmatch_lines([f"PASSED test_suite.py::test_{test}"])
     text = result.stdout.str()
-    assert text.count("\nThe test passed but proves nothing, so fake-credits fails it") == 4
+    assert text.count("\nThe test passed but proves nothing, so fake-credits failed it") == 4
     assert "FAILED test_suite.py::test_ledger - Failed: the ledger is incon" in text, "the summary tells the reason"
     assert "in _bug" in text
     assert "assert 'own' == 'failure'" in text
@@ -184,8 +184,8 @@ def test_unused_rules_and_unreleased_gates_fail_a_passing_test(suite: Suite) -> 
     assert "the scripted rule 'second' never fired (1 call matched it)" in text
     assert "has entries left: ok" in text
     assert "getBalance for user-id would hang forever: it is held at gate 'door'" in text
-    assert "gate 'door' held getBalance for user-id for 0.01 s without being released" in text
-    assert "rules (fired of matched calls): reset#1 0 of 0" in text
+    assert "getBalance for user-id was still held at gate 'door' after 0.01 s" in text
+    assert "rules (matched calls on which they fired): reset#1 0 of 0" in text
 
 
 PROVES_NOTHING_SUITE = """
@@ -298,18 +298,18 @@ def test_gates_rules_and_paths_that_no_call_met_fail_a_passing_test(suite: Suite
     """What chance decides, what is declared for more than one test, and what is optional may stay unused."""
     result = suite(PROVES_NOTHING_SUITE, "-rf")
     expected = {
-        "test_gate_without_a_call": "the gate 'door' held no call (no call matched it): it expects createTransaction",
-        "test_gate_that_is_closed_to_the_end": "the gate 'shut' held no call",
-        "test_rule_of_its_own_marker": "the rule 'never-met' never fired (no call matched it): it expects getUser",
+        "test_gate_without_a_call": "the gate 'door' held no calls (no calls matched it): it expects createTransaction",
+        "test_gate_that_is_closed_to_the_end": "the gate 'shut' held no calls",
+        "test_rule_of_its_own_marker": "the rule 'never-met' never fired (no calls matched it): it expects getUser",
         "test_rule_for_sure": "the rule 'for-sure' never fired",
-        "test_rule_before_a_reset": "the rule 'never-met' never fired (no call matched it): it expects getUser with",
-        "test_removed_rule": "the rule 'removed' never fired (no call matched it): it expects getUser",
+        "test_rule_before_a_reset": "the rule 'never-met' never fired (no calls matched it): it expects getUser with",
+        "test_removed_rule": "the rule 'removed' never fired (no calls matched it): it expects getUser",
         "test_cleared_rules": "the rule 'cleared' never fired",
         "test_block_in_a_shared_sandbox": "the rule 'reset#1' never fired",
         "test_base_url_with_a_prefix": "a request matched no operation: GET /api/v1/applications/app-id/"
         "users/nobody/balance does not exist; it ends with the path of getBalance, so your base URL has the extra "
         "prefix /api. "
-        'If this is intended, pass allow="unrouted"',
+        'If this is intended, pass allow="unrouted" to the fake_credits marker.',
         "TestOuterScope.test_marker_within": "the rule 'reset#1' never fired",
     }
     text = result.stdout.str()

@@ -211,7 +211,7 @@ OPEN_BEFORE = open_sandboxes()  # of other tests in this process
 @pytest.mark.parametrize("options, error, message", [
     ({"live": "yes"}, TypeError, "fake_credits_factory has live='yes': it must be True or False"),
     ({"intercept": 5}, TypeError, "has intercept=5: it must be a base URL such as"),
-    ({"balanc": 5}, TypeError, "has no option 'balanc', did you mean 'balance'"),
+    ({"balanc": 5}, TypeError, "has no option 'balanc'; did you mean 'balance'"),
     ({"balance": 7, "users": {"user-id": 5}}, ValueError, "balance=7 and users={'user-id': 5} contradict each other"),
     ({"intercept": "credits.internal"}, ValueError, "it must start with http:// or https://"),
 ])

@@ -69,11 +69,11 @@ def test_markers_merge_option_by_option(suite: Suite) -> None:
 @pytest.mark.parametrize(
     ("mark", "message"),
     [
-        ("balanse=1", "*test_it: the fake_credits marker has no option 'balanse', did you mean 'balance'? (it has: *"),
+        ("balanse=1", "*test_it: the fake_credits marker has no option 'balanse'; did you mean 'balance'? (it has: *"),
         ("world2=[]", "*test_it: the fake_credits marker has no option 'world2'* (it has: allow, api_key, *"),
-        ("faults=503", "*test_it: the fake_credits marker has faults=503: it must be a rule, or a list of rules*"),
-        ("latency=True", "*test_it: the fake_credits marker has latency=True: it must be milliseconds, *"),
-        ("100", "*test_it: the fake_credits marker takes keyword arguments such as balance=100, got 100"),
+        ("faults=503", "*test_it: the fake_credits marker has faults=503: it must be a Rule, an effect such as *"),
+        ("latency=True", "*test_it: the fake_credits marker has latency=True: it must be a number of milliseconds, *"),
+        ("100", "*test_it: the fake_credits marker takes keyword arguments such as balance=100, not 100"),
         ("balance='1'", "*test_it: the fake_credits marker has balance='1': it must be an integer that*"),
     ],
 )
@@ -155,7 +155,7 @@ def test_invalid_marker_added_at_run_time_fails_the_setup(suite: Suite) -> None:
     )
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
-        ["cannot create the sandbox: the fake_credits marker has no option 'sed', did you mean 'seed'?*"]
+        ["cannot create the sandbox: the fake_credits marker has no option 'sed'; did you mean 'seed'?*"]
     )
 
 

@@ -163,7 +163,7 @@ def test_unknown_option_in_settings_fixture_is_an_error(suite: Suite) -> None:
     conftest = "import pytest\n@pytest.fixture(scope='session')\ndef fake_credits_settings(): return {'balanse': 1}"
     result = suite(probe_source(), conftest=conftest)
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["the fake_credits_settings fixture has no option 'balanse', did you mean 'balance'?*"])
+    result.stdout.fnmatch_lines(["the fake_credits_settings fixture has no option 'balanse'; did you mean 'balance'?*"])
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_xdist_workers_with_random_order(suite: Suite) -> None:
         [
             "*- fake-credits -*",
             "*createUser  ada   201*",
-            "the fake_credits marker has no option 'sed', did you mean 'seed'?*",
+            "the fake_credits marker has no option 'sed'; did you mean 'seed'?*",
         ]
     )
 

@@ -24,12 +24,12 @@ def test_purchase(fake_credits, fake_credits_server_client):
 """
 
 EXPECTED_SECTION = """\
-sandbox s1, seed 7, clock frozen; 3 exchanges of this test, from 2026-01-01T12:00:00.000Z:
+sandbox s1, seed 7, clock frozen; 3 exchanges in this test, starting at 2026-01-01T12:00:00.000Z:
 #  operation                      user  status  cause                          committed  delivered  time
 1  createTransaction -90 consume  ada   201                                    yes        yes        +0 s
 2  getBalance                     ada   200                                               yes        +0 s
 3  createTransaction -90 consume  ada   402     insufficient_credits (domain)  no         yes        +0 s
-error of #3: user 'ada' has a balance of 10, which can't be reduced by 90
+error in #3: user 'ada' has a balance of 10, which can't be reduced by 90
 balances: ada 10"""
 
 UNTRUSTED_TEXT = """
@@ -99,7 +99,7 @@ def test_report_section_masks_secrets_and_covers_one_test(suite: Suite) -> None:
     assert "\x1b" not in untrusted_section
     assert "\u202e" not in untrusted_section
     shared_section = find_section(result, "test_shared_two")
-    assert "25 exchanges of this test (20 shown)" in shared_section
+    assert "25 exchanges in this test (20 shown)" in shared_section
     assert "two-24 0, 10 more users" in shared_section
     assert "one" not in shared_section.split("balances")[0]
     assert shared_section.count("no request reached it.") == 1
@@ -141,7 +141,7 @@ def test_balance_comparison_failure_is_explained(suite: Suite) -> None:
     result.stdout.fnmatch_lines(
         [
             "E*assert Balance(balance=0) == 90",
-            "E*a Balance is only equal to another Balance; compare its .balance",
+            "E*a Balance is equal only to another Balance; compare its .balance",
             "E*0 is 90 less than 90",
             "E*assert Balance(balance=0) == Balance(balance=5)",
             "E*0 is 5 less than 5",
@@ -151,7 +151,7 @@ def test_balance_comparison_failure_is_explained(suite: Suite) -> None:
     assert explain_balance(1, 2) is None
     assert explain_balance("90", Balance(90)) == [
         "'90' == Balance(balance=90)",
-        "a Balance is only equal to another Balance; compare its .balance",
+        "a Balance is equal only to another Balance; compare its .balance",
     ]
 
 
@@ -261,7 +261,7 @@ def test_report_section_names_faults_gates_and_interception(suite: Suite) -> Non
         "unavailable (fault:status#1)",
     ]
     held_section = find_section(result, "test_held")
-    assert ": no request has ended yet, 1 in flight\nrules" in held_section
+    assert ": no request has completed yet (1 in flight)\nrules" in held_section
     assert "pending: gate 'door' holds listUsers for app-id" in held_section
     intercepted_section = find_section(result, "test_intercepted")
     assert "This process sent no request to the intercepted base URLs: https://credits.internal/api" in (

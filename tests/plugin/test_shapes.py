@@ -79,7 +79,7 @@ def test_hypothesis_failure_report_shows_the_last_example(suite: Suite, count: i
     result.assert_outcomes(failed=1)
     text = result.stdout.str()
     assert text.count("\nsandbox s") == 2
-    assert text.count("1 exchange of this test") == count
+    assert text.count("1 exchange in this test") == count
     assert "earlier sandboxes" not in text
 
 

@@ -115,7 +115,7 @@ INVALID_KEY_FILES: dict[str, tuple[str | bytes, str]] = {
     "a symmetric JWK": ('{"keys": [{"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"}]}', "is a symmetric key"),
     "two of one kid": (json.dumps({"keys": json.loads(jwks())["keys"] * 2}), "two keys with the same kid"),
     "an invalid PEM": (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "."),
-    "a PEM of another key type": (ED25519, "suits none of the algorithms RS256, ES256"),
+    "a PEM of another key type": (ED25519, "can't be used with any of the algorithms RS256, ES256"),
     "a file over 1 MiB": (b" " * (1024 * 1024 + 1), "larger than 1048576 bytes"),
     "endless nesting": ("[" * 100_000, "."),
 }

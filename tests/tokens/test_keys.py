@@ -155,5 +155,5 @@ def test_pem_without_private_key_raises_value_error(text: str) -> None:
 def test_pem_key_on_another_curve_raises_value_error() -> None:
     encoding = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     pem = ec.generate_private_key(ec.SECP384R1()).private_bytes(*encoding).decode()
-    with pytest.raises(ValueError, match="suits none of the algorithms ES256, RS256"):
+    with pytest.raises(ValueError, match="can't be used with any of the algorithms ES256, RS256"):
         SigningKeys(pem)

@@ -106,7 +106,7 @@ def test_token_expires_exactly_after_its_leeway() -> None:
 def test_expired_token_message_says_how_long_ago() -> None:
     error = verify_error(mint_with_claims(exp=NOW_S), now_ms=NOW_MS + 3_600_000)
     assert isinstance(error, TokenExpired)
-    assert "3,600 s ago on the sandbox's clock" in error.message
+    assert "3,600 s ago according to the sandbox's clock" in error.message
 
 
 def test_signature_is_checked_before_expiry() -> None:

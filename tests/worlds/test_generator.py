@@ -139,7 +139,7 @@ def test_some_users_run_out_of_credits_and_some_become_inactive() -> None:
 def test_profile_without_enough_grants_raises_world_error() -> None:
     profile = Profile(name="poor", users=5, transactions=1_000, signup_grant=10, monthly_grant=0, top_up=0)
     with pytest.raises(
-        WorldError, match="profile 'poor' can't be satisfied: user 0 of 5 would consume more than was granted"
+        WorldError, match="profile 'poor' can't be satisfied: user 1 of 5 would consume more than was granted"
     ):
         list(generate_histories(profile, 0))
 

@@ -216,7 +216,7 @@ def test_lost_response_costs_one_balance_request(fake: FakeCredits) -> None:
         ([(9, "grant")], "transaction 1 is 9 grant, but the plan has 10 grant"),
         (
             [(10, "grant"), (-4, "consume"), (4, "refund"), (1, "grant")],
-            "transaction 4 is 1 grant, but the plan has no more",
+            "transaction 4 is 1 grant, but the plan has no more transactions",
         ),
         ([(10, "refund")], "transaction 1 is 10 refund, but the plan has 10 grant"),
     ],
@@ -258,7 +258,7 @@ def test_wrong_balance_raises_target_error(fake: FakeCredits) -> None:
     seeder = Seeder(custom_world, Target(client, "app-id", Contract()))
     with pytest.raises(
         TargetError,
-        match="user 'ada' has 1 transactions and a balance of 11, but 10 was expected after transaction 1: an",
+        match="'ada' has 1 transaction and a balance of 11, but a balance of 10 was expected after transaction 1: an",
     ):
         asyncio.run(run_all_phases(seeder))
 
@@ -273,7 +273,7 @@ def test_concurrent_writer_raises_target_error(fake: FakeCredits) -> None:
     seeder = Seeder(custom_world, make_target(fake), retry_policy=RetryPolicy(sleep=write_concurrently))
     with pytest.raises(
         TargetError,
-        match="user 'ada' has 2 transactions and a balance of 20, but 10 was expected after transaction 1: an",
+        match="'ada' has 2 transactions and a balance of 20, but a balance of 10 was expected after transaction 1: an",
     ):
         asyncio.run(run_all_phases(seeder))
 

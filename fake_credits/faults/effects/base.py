@@ -55,7 +55,7 @@ _SYNONYMS: Mapping[str, Collection[str]] = {
 
 
 def suggest_name(name: str, allowed: Collection[str], *, prefix: str = ": ") -> str:
-    """Return a hint that suggests allowed synonyms of an unknown name or, failing that, a similar name, if any."""
+    """Return a hint with the allowed synonyms of an unknown name, or else a similar name, or "" if there is neither."""
     meant = [meaning for meaning, names in _SYNONYMS.items() if name.lower() in names and meaning in allowed]
     return f"{prefix}did you mean {join_choices(meant)}?" if meant else did_you_mean(name, allowed, prefix=prefix)
 
@@ -82,7 +82,7 @@ class FaultValue:
             if name not in specs:
                 problem = f"got an unexpected keyword argument {name!r}{suggest_name(name, specs)}"
         if problem:
-            raise TypeError(f"{cls.__name__}() {problem} (it takes: {', '.join(specs) or 'none'})")
+            raise TypeError(f"{cls.__name__}() {problem} (it takes: {', '.join(specs) or 'no arguments'})")
         return super().__new__(cls)
 
     def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, object]]:
@@ -189,10 +189,10 @@ class FaultContext(Protocol):
         """Execute the write twice."""
 
     def defer_write(self, after_ms: int) -> None:
-        """Check the write now; then either reject it, or leave the client waiting and execute the write later."""
+        """Reject an invalid write now; execute a valid one after ``after_ms`` milliseconds, without responding."""
 
     def inject_cursor_fault(self, cursor_fault: CursorFault) -> None:
-        """Tamper with the list's cursor."""
+        """Apply a fault to the pagination of the list."""
 
     def skew_token_clock(self, skew_s: int) -> None:
         """Verify the token against a clock that is ``skew_s`` seconds fast."""
@@ -253,7 +253,7 @@ def check_number(field: str, value: object, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         raise invalid_value(field, value, "it must be a number")
     if not low <= value <= high:
-        raise invalid_value(field, value, f"it must be from {low:g} to {high:g}")
+        raise invalid_value(field, value, f"it must be from {low:.15g} to {high:.15g}")
 
 
 def check_int(field: str, value: object, low: int, high: int) -> None:

@@ -62,7 +62,7 @@ class Fixed(Distribution):
 
 @dataclass(frozen=True, repr=False)
 class Uniform(Distribution):
-    """A uniformly distributed delay from ``low_ms`` to ``high_ms`` milliseconds."""
+    """A delay uniformly distributed between ``low_ms`` and ``high_ms`` milliseconds."""
 
     low_ms: float
     high_ms: float
@@ -136,7 +136,7 @@ def _parse(text: str, field: str) -> Distribution:
 
 def _invalid_distribution(value: object, field: str) -> FaultError:
     expected = "milliseconds, 'fixed(50)', 'uniform(10, 50)' or 'lognormal(20, 200)' (median and 99th percentile)"
-    return invalid_value(field, value, f"it must be {expected}")
+    return invalid_value(field, value, f"it must be a number of {expected}")
 
 
 _MAX_GATE_NAME_CHARS = 64
