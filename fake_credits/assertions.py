@@ -96,8 +96,8 @@ class JournalAssertions(Journal):
     def assert_order(self, *calls: OperationSelector | Call) -> tuple[JournalEntry, ...]:
         """Assert that these calls completed in this order, possibly with others in between, and return their exchanges.
 
-        Each argument is an operation or a `Call`. The AssertionError shows the first missing call, and the later calls
-        that come closest to it. Raises ValueError for fewer than two arguments, and TypeError for an argument of any
+        Each argument is an operation or a `Call`. The AssertionError shows the first missing call and the closest calls
+        made after the last match. Raises ValueError for fewer than two arguments, and TypeError for an argument of any
         other type.
         """
         __tracebackhide__ = True
@@ -123,8 +123,8 @@ class JournalAssertions(Journal):
     ) -> dict[str, tuple[JournalEntry, ...]]:
         """Return the committed writes that share an idempotency key, grouped by key.
 
-        Each group is a write that was committed again when it was retried. Keys are compared across all users and
-        applications. A key longer than 256 characters is truncated and ends with a hash of the complete key.
+        Such a group usually means that a write was committed again when it was retried. Keys are compared across all
+        users and applications. A key longer than 256 characters is truncated and ends with a hash of the complete key.
         """
         return _duplicate_commits(self.calls(operation, **criteria))
 
@@ -178,7 +178,7 @@ class JournalAssertions(Journal):
         timeout_s: float = DEFAULT_WAIT_TIMEOUT_S,
         **criteria: Unpack[Criteria],
     ) -> tuple[JournalEntry, ...]:
-        """Wait like `wait_for`, in asyncio or trio."""
+        """Wait like `wait_for`, but without blocking the running asyncio or trio event loop."""
         __tracebackhide__ = True
         call, waker = self._build_call(operation, criteria), CrossThreadEvent()
         with self._notify_on(call, times, timeout_s, waker.set):
@@ -213,8 +213,8 @@ class JournalAssertions(Journal):
             return len(call.filter(entries)) >= times
 
         def on_entry(entry: JournalEntry) -> None:
-            # This runs in the thread that writes the entry. If the test's `where` raises, wake the waiter, whose own
-            # check then raises the same error.
+            # This runs in the thread that adds the entry. If the test's `where` function raises, wake the waiter: its
+            # own check then raises the same error.
             try:
                 is_done = call.matches(entry) and is_satisfied()
             except Exception:  # noqa: BLE001 - the waiter's check raises it again
@@ -278,7 +278,7 @@ _AUTH_CAUSES: frozenset[Hashable] = frozenset(f"auth:{why}" for why in AUTH_FAIL
 
 
 class RuleHistory:
-    """The last 10,000 rules of a sandbox, with the error codes and statuses that they can respond with."""
+    """The last 10,000 rules added to a sandbox, and the error codes and statuses that each can respond with."""
 
     def __init__(self, contract: Contract = DEFAULT_CONTRACT) -> None:
         self._contract = contract
@@ -294,7 +294,7 @@ class RuleHistory:
         return iter(self._answers_by_rule)
 
     def add(self, name: str, rule: Rule) -> None:
-        """Add a rule, with the error codes and statuses that it can respond with."""
+        """Add a rule and the error codes and statuses that it can respond with."""
         effects = [rule.effect, *map(effect_for_script_entry, rule.script)]
         self._answers_by_rule[name] = frozenset(
             getattr(effect, field, "") for effect in effects for field in ("code", "status")

@@ -331,8 +331,7 @@ class RecordedExchange(msgspec.Struct, frozen=True):
     idempotency_key: str = ""
     duration_us: int = 0
     headers: Mapping[str, str] = {}
-    """The kept request headers by lower-case name; in values longer than 256 characters, a hash replaces the excess.
-    """
+    """The kept request headers by lower-case name; a hash replaces the end of values longer than 256 characters."""
 
 
 class JournalState(msgspec.Struct, frozen=True):

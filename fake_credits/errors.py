@@ -213,7 +213,7 @@ class ApplicationNotFound(ApiError):
 
 
 class RouteNotFound(ApiError):
-    """No operation has this path; the message names the closest one."""
+    """No operation has this path; the message contains a hint."""
 
     code, default_status, cause = "route_not_found", 404, "routing"
 
@@ -287,14 +287,14 @@ ERRORS = {error.code: error for error in ApiError.__subclasses__()}
 
 
 class TransportFailure(FakeCreditsError):
-    """A call got no valid response; whether it took effect is unknown.
+    """A call got no valid response, but may have taken effect.
 
-    ``__cause__`` is the HTTP library's exception.
+    ``__cause__`` is the HTTP library's exception, if it raised one.
     """
 
 
 class Timeout(TransportFailure):
-    """No response arrived within ``timeout_s``."""
+    """The connection or the response stalled for longer than ``timeout_s`` seconds."""
 
 
 class ConnectionLost(TransportFailure):

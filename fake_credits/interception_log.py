@@ -1,4 +1,4 @@
-"""A log of requests that were sent to an intercepted host but match none of the intercepted base URLs."""
+"""A log of requests that were sent to an intercepted host but matched none of the intercepted base URLs."""
 
 from collections import deque
 

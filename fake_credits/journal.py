@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 MAX_JOURNAL_ENTRIES = 10_000
-"""The number of exchanges that a journal keeps; older ones are dropped."""
+"""The maximum number of exchanges that a journal keeps; older ones are dropped."""
 
 ClientKind = Literal["server", "user", "none"]
 
@@ -120,9 +120,10 @@ class Journal:
         self._notify(self.on_write, entry)
 
     def replace(self, entry: JournalEntry) -> None:
-        """Replace the entry that has the same request id; used when an exchange takes effect after it was recorded.
+        """Replace the entry that has the same request id.
 
-        An entry that has been dropped or cleared is not restored. Calls ``on_replace`` and the watchers either way.
+        Used when an exchange takes effect or ends after it was recorded. An entry that has been dropped or cleared is
+        not restored. Calls ``on_replace`` and the watchers either way.
         """
         with self._lock:
             for position in range(len(self._entries) - 1, -1, -1):
@@ -156,10 +157,11 @@ class Journal:
     def entries(
         self, *, operation: OperationSelector | None = None, user: str | None = None
     ) -> tuple[JournalEntry, ...]:
-        """Return the kept exchanges, oldest first, optionally only those of an operation, ``reads`` or ``writes``.
+        """Return the kept exchanges, oldest first.
 
-        ``user`` selects those of one user, or with ``""`` those without a user. Raises ValueError for an unknown
-        operation, because asserting that a misspelt one was not called would always pass.
+        ``operation`` selects those of one operation, or all ``reads`` or ``writes``. ``user`` selects those of one
+        user, or with ``""`` those without a user. Raises ValueError for an unknown operation, because asserting that a
+        misspelt one was not called would always pass.
         """
         operations = None if operation is None else OPERATIONS_BY_NAME[parse_operation(operation)]
         self._run_due()
@@ -172,7 +174,10 @@ class Journal:
         )
 
     def watch(self, watcher: Callable[[JournalEntry], object]) -> None:
-        """Call a function with each new or replacement entry, in the thread that writes it, until `unwatch`."""
+        """Call a function with each new or replacement entry until `unwatch` is called.
+
+        The function runs in the thread that writes the entry.
+        """
         with self._lock:
             self._watchers = (*self._watchers, watcher)
 
@@ -195,7 +200,7 @@ class Journal:
 
 
 ALWAYS_JOURNALED = ("idempotency-key", "traceparent")
-"""The request headers that are always kept."""
+"""The request headers that are always kept, unless the contract uses them for credentials."""
 
 _CREDENTIAL_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", TOKEN_HEADER.lower()})
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
@@ -230,7 +235,7 @@ class JournalHeaders:
         return f"<JournalHeaders: {', '.join(self.names)}>"
 
     def select(self, headers: Mapping[bytes, bytes]) -> Mapping[str, str]:
-        """Return the request headers to keep, truncating values longer than 256 characters and appending a hash."""
+        """Return the request headers to keep; in values longer than 256 characters, a hash replaces the excess."""
         if self._names_by_raw_name.keys().isdisjoint(headers):
             return self._no_headers
         return {

@@ -1,8 +1,8 @@
 """The ledger: users, transactions and balances.
 
-Each call succeeds completely or changes nothing. The caller must hold the sandbox's lock, and supplies the current time
-as an argument. Histories are stored in columns: even a user with a million transactions takes only four arrays, which
-the garbage collector does not traverse.
+Each method either succeeds completely or changes nothing. The caller must hold the sandbox's lock and pass the current
+time as an argument. Histories are stored in columns: even a user with a million transactions needs only four arrays,
+which the garbage collector does not traverse.
 """
 
 from array import array
@@ -43,7 +43,10 @@ class LedgerEntry(NamedTuple):
 
 
 class TransactionColumns(NamedTuple):
-    """Columns of transactions, oldest first; ``reasons`` are `REASON_CODES`, ``times`` are milliseconds since 1970."""
+    """Transactions in columns, oldest first.
+
+    ``reasons`` contains codes from `REASON_CODES`, and ``times`` contains milliseconds since 1970.
+    """
 
     deltas: "array[int]"
     reasons: "array[int]"
@@ -201,7 +204,7 @@ class Ledger:
         return None if application is None else application.accounts_by_id.get(user_id)
 
     def new_account(self, application_id: str, user_id: str, at_ms: int) -> Account:
-        """Return an empty account, not added to the ledger; raise ApplicationNotFound for an unknown application."""
+        """Return a new account without adding it to the ledger; raise ApplicationNotFound for an unknown application."""
         self._check_application(application_id)
         return Account(application_id, user_id, at_ms)
 
@@ -271,15 +274,15 @@ class Ledger:
         return LedgerEntry(delta, reason, at_ms, balance)
 
     def extend(self, account: Account, columns: TransactionColumns) -> None:
-        """Append all transactions, or none if `append` would reject one.
+        """Append all transactions, or none of them if `append` would reject any.
 
-        This is ten times as fast as calling `append` for each transaction, and raises the same errors.
+        This is much faster than calling `append` for each transaction, and raises the same errors.
         """
         try:
             balances = array("q", list(accumulate(columns.deltas, initial=account.balance))[1:])
         except OverflowError:
             balances = array("q")
-        if not self._are_all_allowed(columns, balances):  # append one by one, to raise the first error
+        if not self._are_all_allowed(columns, balances):  # append one by one to raise the first error, if any
             scratch = Account(account.application_id, account.user_id, account.created_at_ms)
             scratch.balance = account.balance
             balances = array("q", [self.append(scratch, *transaction).balance for transaction in columns.entries()])

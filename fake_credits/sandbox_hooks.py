@@ -22,10 +22,10 @@ class SandboxProblem(msgspec.Struct, frozen=True, eq=False):
 
 
 class SandboxHooks:
-    """The hooks that exploration sets in one sandbox; by default, they do nothing.
+    """The hooks of one sandbox, most of which are set by exploration; by default, they do nothing.
 
-    ``explored`` is the schedule of the current run. ``final_checks`` are called once, before the sandbox's problems are
-    reported. ``on_inspection`` is called when the ledger or the journal is read without an API call.
+    ``explored`` is the schedule or order of the current run. ``final_checks`` are called once, before the sandbox's
+    problems are reported. ``on_inspection`` is called when the ledger or the journal is read without an API call.
     ``wrap_live_transports`` wraps the transports of live clients. ``hold_exchange`` is awaited before each in-process
     exchange made from an event loop.
     """

@@ -74,7 +74,7 @@ class ExchangeFaultContext:
         self._write_count = 1
 
     async def apply_before(self) -> None:
-        """Apply the effects that precede the operation, until one of them responds."""
+        """Apply the effects that precede the operation, until one of them determines the outcome."""
         for firing in self._firings:
             if firing.active_rule.rule.phase != "after" and not self._has_outcome:
                 await self._apply(firing)
@@ -98,7 +98,7 @@ class ExchangeFaultContext:
         await firing.effect.apply(self)
 
     def authorize_and_execute(self) -> None:
-        """Authorize and execute the operation, unless an effect has already responded.
+        """Authorize and execute the operation, unless an effect has already determined the outcome.
 
         An ApiError becomes the response, so that later effects can modify it too.
         """
@@ -163,7 +163,7 @@ class ExchangeFaultContext:
         error.message = f"{error.message} (injected by the fault {rule_name!r})"
         response = self._exchange.respond_with_error(error, status=status)
         if retry_after:
-            # A date is only meaningful with a Date header from the same clock.
+            # A Retry-After date is meaningful only with a Date header from the same clock.
             date = http_date(self._exchange.sandbox.clock.now_ms() // 1000)
             response.headers += [(b"retry-after", retry_after.encode("ascii")), (b"date", date)]
 

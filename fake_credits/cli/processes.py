@@ -24,7 +24,7 @@ import click
 from fake_credits.clock import monotonic_s
 
 KILL_TIMEOUT_S = 1.0
-"""The maximum time that a killed process may take to disappear."""
+"""How long to wait for killed processes to disappear."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 _POLL_INTERVAL_S = 0.01
@@ -58,7 +58,8 @@ def start_process(
 ) -> "subprocess.Popen[bytes]":
     """Start a command; raise CannotRun if that fails.
 
-    If ``output`` is a file, the command gets its own session and no stdin.
+    If ``output`` is given, stdout and stderr are written to it, and the command gets its own session and an empty
+    stdin.
     """
     program = command[0]
     if sys.platform == "win32":  # on Windows, Popen does not find batch files such as npm.cmd
@@ -85,13 +86,13 @@ def exit_code_of(return_code: int) -> int:
 
 
 def send_signal(process_id: int, number: int) -> None:
-    """Send a signal to a process that may have exited or may belong to another user."""
+    """Send a signal to a process; do nothing if it has exited or belongs to another user."""
     with contextlib.suppress(OSError):
         os.kill(process_id, number)
 
 
 class ProcessStatus(NamedTuple):
-    """A process in /proc."""
+    """The status of a process, as read from /proc."""
 
     process_id: int
     state: str
@@ -121,10 +122,10 @@ def find_descendants() -> list[ProcessStatus]:
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """How a command ended.
+    """The outcome of a command.
 
-    ``output`` is the end of its output, and ``left_running`` lists the command lines of the processes that it left
-    behind.
+    ``output`` is the end of the command's output, and ``left_running`` lists the command lines of the processes that
+    the command left behind.
     """
 
     exit_code: int
@@ -135,7 +136,7 @@ class CommandResult:
 
 
 class CommandRunner:
-    """Runs commands, each in its own session. `stop` terminates them, and may be called from any thread."""
+    """A runner of commands, each in its own session; `stop` terminates them, and may be called from any thread."""
 
     def __init__(self, grace_s: float) -> None:
         self.grace_s = grace_s
@@ -148,7 +149,7 @@ class CommandRunner:
         return f"<CommandRunner: {len(self._running)} running>"
 
     def start(self, command: tuple[str, ...], env: Mapping[str, str], mark: str) -> "RunningCommand":
-        """Start a command; raise CannotRun if that fails, or Stopped after `stop`.
+        """Start a command; raise CannotRun if that fails, or Stopped if `stop` has been called.
 
         Processes that leave the command's process group are recognized by ``mark``, the unique value of a variable in
         ``env``.

@@ -72,7 +72,7 @@ def report_bind_errors(address: BindOptions) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.EPERM:  # `bind` raises it for a non-loopback address; a privileged port raises EACCES
+        if error.errno == errno.EPERM:  # from `bind`, for a non-loopback address; a privileged port causes EACCES
             raise click.UsageError(f"--host {error.strerror}") from error
         message = f"can't listen on {address.host} port {address.port}: {error.strerror or error}"
         raise BindError(message) from error
@@ -98,7 +98,7 @@ class _StopSignals:
         if not self._is_stopping:
             self._is_stopping, self.exit_code = True, INTERRUPTED_EXIT_CODE if number == signal.SIGINT else 0
         if self._stop_server is not None:
-            with suppress(RuntimeError):  # the loop is closed
+            with suppress(RuntimeError):  # the loop may already be closed
                 self._stop_server()
 
 

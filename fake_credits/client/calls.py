@@ -120,7 +120,7 @@ class CallBuilder:
         return PreparedCall(operation, route.method, target, body, decode)
 
     def at_cursor(self, call: PreparedCall[T], cursor: str | None) -> PreparedCall[T]:
-        """Return a call to a list operation, with a cursor added to the query (docs, "Contract", row 14)."""
+        """Return a call with the cursor added to its query (docs, "Contract", row 14); None adds nothing."""
         if cursor is None:
             return call
         parameter = quote_text("cursor_parameter", self.contract.cursor_parameter)
@@ -239,7 +239,7 @@ def create_transaction(
     """Return the call to createTransaction: "create a credit transaction (grant/consume/refund)" (API README).
 
     ``delta`` and ``reason`` are sent unchanged, and the server validates them. Raises TypeError if ``delta`` is not an
-    int or float (or is a bool) or ``reason`` is not a str, and ValueError if ``delta`` is NaN or infinite.
+    int or float, if it is a bool, or if ``reason`` is not a str, and ValueError if ``delta`` is NaN or infinite.
     """
     name_of = builder.contract.name_of
     members = {name_of("delta"): _require_finite_number(delta), name_of("reason"): require_str("reason", reason)}

@@ -48,11 +48,11 @@ __tracebackhide__ = True  # a failing test then shows the caller's line, not our
 class ServerClient(BaseClient):
     """A client with an API key: "full access to all operations" (API README).
 
-    ``timeout_s`` is the maximum wait, in seconds, for the next byte (None: no limit). ``transport`` and ``http_client``
-    are alternatives that correspond to ``fetch`` in the API README; the caller closes them. Every method raises errors
-    from `fake_credits.errors`: `ApiError` for an error response, `TransportFailure` if there is no usable response. An
-    id that is empty, ``.`` or ``..``, or contains a lone surrogate, raises ValueError before anything is sent. Nothing
-    is retried.
+    ``timeout_s`` is the maximum wait, in seconds, for the next byte (None: no limit). At most one of ``transport`` and
+    ``http_client`` may be given; they correspond to ``fetch`` in the API README, and the caller closes them. Methods
+    raise errors from `fake_credits.errors`: `ApiError` for an error response, `TransportFailure` if there is no usable
+    response. An id that is empty, ``.`` or ``..``, or contains a lone surrogate, raises ValueError before anything is
+    sent. Nothing is retried.
     """
 
     def __init__(

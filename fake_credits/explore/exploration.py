@@ -1,7 +1,7 @@
 """The exploration of one test: its fault-free runs, the runs with faults and their verdicts, and what was not tried.
 
-An exploration runs nothing itself. `Exploration.runs` yields a `Recorder` for each run, and the caller attaches it to a
-fresh sandbox, runs the test and records the outcome before asking for the next one.
+An exploration runs nothing itself. `Exploration.runs` yields a `Recorder` for each run; the caller attaches the
+recorder to a fresh sandbox, runs the test and records the outcome before asking for the next recorder.
 """
 
 import math
@@ -68,13 +68,13 @@ class Exploration:
     """The exploration of the test called ``name``.
 
     ``skip_reason`` says why the test can't be explored, or is empty; it may be set before the first run. ``error`` says
-    what is wrong with the requested schedules, or is empty. ``command``, if set, is explored instead of a test, and
+    what is wrong with the requested schedules, or is empty. ``command``, if set, is explored instead of a test.
     ``notes`` are added to the report. ``untried`` counts the schedules and orders that were not run, by reason.
     ``orders`` are the fault-free runs with calls in different orders, and ``diverged_count`` is the number of runs that
     lacked a planned call because the test varies from run to run. ``leaks`` means that the final fault-free run failed,
     so the findings are unreliable. In a replay, the final run repeats the last requested schedule. ``code`` is the code
-    of the test or, if ``is_loop``, of the function that contains the loop. If ``keeps_exchanges`` is true, the calls
-    made in every run are kept for the report, not only those that findings need.
+    object of the test or, if ``is_loop``, of the function whose ``for`` loop is explored. If ``keeps_exchanges`` is
+    true, the calls made in every run are kept for the report, not only those that findings need.
     """
 
     def __init__(self, name: str, options: ExploreOptions, test_code: TestCode) -> None:
@@ -114,7 +114,7 @@ class Exploration:
 
     @property
     def numbers(self) -> dict[CallKey, int]:
-        """Return each application call's number in the fault-free run, by key."""
+        """Return each application call's number in the first fault-free run, by key."""
         return {call.key: call.number for call in self.reference.application_calls}
 
     @property
@@ -124,7 +124,7 @@ class Exploration:
         return min(planned, self.options.budget - len(self.results) - len(self.orders))
 
     def describe_progress(self, elapsed_s: float) -> str:
-        """Return how many of the planned runs are done and, once one is, an estimate of the time left."""
+        """Return the progress as text, such as ``3 of 10 runs, 12 s left``, with no estimate until one run is done."""
         done, remaining = len(self.results) + len(self.orders), self.remaining
         left = f", {elapsed_s / done * remaining:.0f} s left" if done else ""
         return f"{done} of {pluralize(done + remaining, 'run')}{left}"

@@ -55,7 +55,7 @@ def count_verdicts(results: Iterable[JudgedRun]) -> Counter[str]:
 
 
 def render_report(exploration: Exploration) -> str:
-    """Return the report: totals, matrix, findings, and what was not tried."""
+    """Return the text report: totals, the matrix of calls and faults, findings, and what was not tried."""
     matrix = _matrix(exploration)
     lines = [f"fake-credits: {summarize(exploration)}", "", *matrix, *([""] if matrix else [])]
     for finding in find_findings(exploration):
@@ -192,7 +192,7 @@ def _call_to_json(call: ObservedCall) -> dict[str, Any]:
 
 
 def summary_lines(documents: Sequence[JsonObject]) -> Iterator[str]:
-    """Yield the lines of the summary: totals, amber findings, and what was not explored and why."""
+    """Yield the lines of the summary: totals, amber findings, what was not explored or not tried, and real sleeps."""
     explored = [document for document in documents if not document["skip_reason"] and not document["leaks"]]
     counts, orders, untried = (_total(explored, name) for name in ("verdicts", "order_verdicts", "untried"))
     counted = f"{pluralize(len(explored), 'test')} explored, {pluralize(counts.total(), 'schedule')}"
@@ -358,6 +358,6 @@ REPORT_FORMATS: Mapping[str, Callable[[JsonObject], str]] = {
     "junit": render_junit,
     "markdown": render_markdown,
 }
-"""The functions that render a report, by the name of the format."""
+"""The functions that render a report, keyed by format name."""
 
 _FORMATS_BY_SUFFIX = {".html": "html", ".htm": "html", ".xml": "junit", ".md": "markdown"}

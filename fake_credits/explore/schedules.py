@@ -18,7 +18,7 @@ from fake_credits.faults.effects import Hang, NotJson, Reset, StaleRead, Status
 from fake_credits.faults.effects.base import FaultError
 from fake_credits.faults.rule import Rule
 
-_ANONYMOUS = "\0"  # no id has a control character
+_ANONYMOUS = "\0"  # no id contains a control character
 _OPERATION_NAMES = tuple(operation.value for operation in Operation)
 _REASONS = ("consume", "grant", "refund")
 _PLAIN_ID = re.compile(r"[^\s\"+:#@\\][^\s\"+:#\\]*")
@@ -33,10 +33,10 @@ class ScheduleError(ValueError):
 
 
 class CallKey(NamedTuple):
-    """A key that identifies a call without its position, because the position depends on other calls.
+    """A key that identifies a call independently of its position, which depends on other calls.
 
     ``occurrence`` counts otherwise identical calls, from 1. ``application`` is empty for the default application. In a
-    schedule written by a user, empty fields and None match anything.
+    schedule written by a user, a field that is empty or None matches anything.
     """
 
     operation: str
@@ -47,7 +47,7 @@ class CallKey(NamedTuple):
     occurrence: int = 1
 
     def matches(self, other: "CallKey") -> bool:
-        """Return whether this key, whose empty fields match anything, matches another one."""
+        """Return whether this key matches ``other``; empty fields of this key match anything."""
         return all(wanted in ("", None, actual) for wanted, actual in zip(self, other, strict=True))
 
     @property

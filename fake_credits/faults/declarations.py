@@ -45,7 +45,7 @@ _CATALOGUE_ARGUMENTS: Mapping[str, Sequence[tuple[Any, ...]]] = {
     "hold_at_gate": [],  # held calls need a test that releases them
     "unauthorized": [("revoked",), ("rotated",)],
 }
-"""The arguments of each catalogue entry, by effect; an effect that isn't listed has one entry, without arguments."""
+"""The arguments of each effect's catalogue entries; an effect that isn't listed has one entry, without arguments."""
 
 
 def catalogue(operation: OperationSelector) -> list[Rule]:
@@ -90,8 +90,8 @@ def lost_response(then: Effect | CloseMode = "reset") -> Rule:
 
 def rule_to_json(rule: Rule) -> dict[str, Any]:
     """Return a rule as a JSON object; a function is replaced by its name, which `rule_from` rejects."""
-    # An effect's attributes and the rule's fields share one object. Only `name` could clash, but a rule with HoldAtGate
-    # can't have a name.
+    # An effect's attributes and the rule's fields share one object. Only HoldAtGate's `name` could clash, but a rule
+    # with that effect can't have a name.
     values = {**(changed_fields(rule.effect) if rule.effect else {}), **changed_fields(rule)}
     effect_name = {"effect": rule.word} if values.pop("effect", None) else {}
     return {**effect_name, **{name: _to_json(value) for name, value in values.items()}}

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from fake_credits.sandbox import Sandbox
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
-"""The hosts that refer to this machine in URLs."""
+"""The loopback hosts that are added to ``NO_PROXY``."""
 
 
 ENV_VALUE_NAMES = ("base_url", "api_key", "application_id", "user_id", "user_token", "jwks_url", "jwt_public_key")

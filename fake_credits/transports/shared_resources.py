@@ -85,7 +85,7 @@ class SharedResources:
         return WorldLibrary()
 
     def app(self, contract: Contract) -> CreditsApplication:
-        """Return the application for a contract, for in-process use."""
+        """Return the in-process application for a contract."""
         with self._lock:
             for app_contract, app in self._apps:
                 if app_contract is contract or app_contract == contract:
@@ -100,7 +100,7 @@ class SharedResources:
         A new server takes over ``listener``, which must be bound. Raises RuntimeError in a forked child process.
         """
         from fake_credits.control.app import ControlPlane
-        from fake_credits.transports.live import LiveServer  # loads uvicorn and asyncio, which few test suites need
+        from fake_credits.transports.live import LiveServer  # loads uvicorn, needed only for a live server
 
         self._fork_guard.check()
         with self._lock:

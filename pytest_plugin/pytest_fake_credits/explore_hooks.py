@@ -1,4 +1,4 @@
-"""The part of exploration that every pytest run loads: its hook, and the registration of its plugin on demand.
+"""The part of exploration that every pytest run loads: its hook, and code that registers its plugin when needed.
 
 This module imports nothing from the fake.
 

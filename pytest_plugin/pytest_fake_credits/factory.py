@@ -54,7 +54,11 @@ class TrackedSandbox:
         self._earlier_sources += sandbox.faults.unused_rules()
 
     def start_call(self) -> None:
-        """Don't report existing rules as unused if the sandbox outlives the test: they may fire in a later test."""
+        """Mark the start of the test's call phase.
+
+        If the sandbox outlives the test, existing rules are not reported as unused, because they may fire in a later
+        test.
+        """
         sandbox = self.fake.sandbox
         self._exchanges_before_call = self.fake.journal.ended_count
         self._earlier_sources += sandbox.problems_at_reset
@@ -184,7 +188,7 @@ class Factory:
         return explore_loop(make, explore_options, code)
 
     def make(self, options: Mapping[str, object], kind: type[FakeCredits] = FakeCredits) -> FakeCredits:
-        """Return a `FakeCredits` with these options, without adding defaults; raise ValueError for an invalid one."""
+        """Return a `FakeCredits` with these options, adding no defaults; raise ValueError for an invalid option."""
         sandbox_options: dict[str, Any] = {**options}
         live, urls = sandbox_options.pop("live", False), sandbox_options.pop("intercept", ())
         sandbox_options.pop("allow", None)
@@ -237,7 +241,7 @@ class Factory:
         """Return the sandboxes that the running test may have used.
 
         With ``only_last_example``, sandboxes that a Hypothesis test created are included only if they are from its last
-        example. An example starts when the test creates a sandbox while none of its others is open.
+        example. An example starts when the test creates a sandbox while none of its other sandboxes is open.
         """
         return [
             tracked
@@ -257,7 +261,7 @@ class Factory:
             tracked.start_test()
 
     def start_call(self) -> None:
-        """Separate the rules declared by fixtures from those declared by the test."""
+        """Mark the start of the test's call phase, to distinguish its calls and rules from those of fixtures."""
         self._example_count = 0
         for tracked in self._tracked:
             tracked.start_call()

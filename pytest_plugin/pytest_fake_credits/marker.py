@@ -41,7 +41,7 @@ _PLUGIN_RULES = {
 }
 
 MARKER_OPTIONS: Mapping[str, OptionRule] = dict(sorted({**OPTION_RULES, **_PLUGIN_RULES}.items()))
-"""All options of the marker and of ``fake_credits_settings``."""
+"""The options of the marker; ``fake_credits_settings`` takes all of them except ``explore``."""
 
 
 def marker_help() -> str:
@@ -67,7 +67,7 @@ def parse_marks(marks: Iterable[pytest.Mark]) -> dict[str, object]:
 
 
 def _check_explore(value: object) -> object:
-    from fake_credits.explore.options import ExploreOptions, parse_explore  # few tests use it
+    from fake_credits.explore.options import ExploreOptions, parse_explore  # needed only for explore=
 
     try:
         parse_explore(value, ExploreOptions())

@@ -24,8 +24,8 @@ _MAX_DELAY_MS = 86_400_000
 class StaleRead(Effect):
     """Show the balance and history as of a moment in the past, like a lagging replica.
 
-    It hides the user's writes from the last ``by_ms`` milliseconds, or the last ``by_writes`` writes, but never the
-    user or anything written before the rule was added.
+    It hides the user's transactions of the last ``by_ms`` milliseconds, or the user's last ``by_writes`` transactions,
+    but never the user or any transactions from before the rule was added.
     """
 
     reveals = "reliance on reading its own writes"
@@ -51,9 +51,9 @@ class StaleRead(Effect):
 class BadCursor(Effect):
     """Break the cursors of a list.
 
-    ``kind``: ``repeat`` makes each page's cursor lead to the same page, ``cycle`` makes the last page's cursor lead to
-    the first page, ``expired`` rejects every cursor, and ``empty_page`` starts with an empty page whose cursor leads to
-    the first entry.
+    ``kind``: ``repeat`` makes each page's cursor lead back to that page, ``cycle`` gives the last page a cursor that
+    leads to the first page, ``expired`` rejects every cursor, and ``empty_page`` starts with an empty page whose cursor
+    leads to the first entry.
     """
 
     reveals = "an endless loop, or lost rows"
