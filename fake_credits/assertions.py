@@ -285,7 +285,7 @@ class RuleHistory:
         self._answers_by_rule: dict[str, frozenset[Hashable]] = {}
 
     def __repr__(self) -> str:
-        return f"<RuleHistory: {len(self)} rules>"
+        return f"<RuleHistory: rules={len(self)}>"
 
     def __len__(self) -> int:
         return len(self._answers_by_rule)

@@ -214,7 +214,7 @@ class JournalSnapshot(msgspec.Struct, frozen=True):
     interception_log: InterceptionLog
 
     def __repr__(self) -> str:
-        return f"<JournalSnapshot: {len(self.entries)} exchanges>"
+        return f"<JournalSnapshot: exchanges={len(self.entries)}>"
 
     def failure(self, head: str, call: Call, entries: Sequence[JournalEntry] | None = None) -> AssertionError:
         """Return an AssertionError with ``head``, notes, and the calls closest to the expected one."""

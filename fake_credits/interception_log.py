@@ -32,7 +32,7 @@ class InterceptionLog:
         self._missed: deque[MissedRequest] = deque(maxlen=_MAX_MISSED_REQUESTS)
 
     def __repr__(self) -> str:
-        return f"<InterceptionLog of {', '.join(self.base_urls) or 'no base URL'}: {self.total} requests missed>"
+        return f"<InterceptionLog of {', '.join(self.base_urls) or 'no base URL'}: missed={self.total}>"
 
     def add(self, missed: MissedRequest) -> None:
         """Add a request that matched none of the base URLs."""
@@ -65,4 +65,4 @@ class InterceptionLog:
         urls = ", ".join(self.base_urls[:_MAX_LISTED_REQUESTS])
         if self.missed(after):
             return f"The requests listed below are outside the intercepted base URLs: {urls}"
-        return f"This process sent no request to the intercepted base URLs: {urls}"
+        return f"This process sent no requests to the intercepted base URLs: {urls}"

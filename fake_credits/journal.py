@@ -83,7 +83,7 @@ class Journal:
         self.on_replace: Callable[[JournalEntry], None] | None = None
 
     def __repr__(self) -> str:
-        return f"<Journal of {len(self._entries)} exchanges, seed {self.seed}>"
+        return f"<Journal: entries={len(self._entries)}, seed={self.seed}>"
 
     def __len__(self) -> int:
         return len(self._entries)

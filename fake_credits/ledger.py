@@ -168,7 +168,7 @@ class Ledger:
 
     def __repr__(self) -> str:
         users = sum(len(application.ordered_accounts) for application in self._applications.values())
-        return f"<Ledger of {users} users in {len(self._applications)} applications>"
+        return f"<Ledger: applications={len(self._applications)}, users={users}>"
 
     def create_user(self, application_id: str, user_id: str, at_ms: int) -> tuple[Account, bool]:
         """Create a user if needed; return the user's account, and whether it is new.
@@ -204,7 +204,7 @@ class Ledger:
         return None if application is None else application.accounts_by_id.get(user_id)
 
     def new_account(self, application_id: str, user_id: str, at_ms: int) -> Account:
-        """Return a new account without adding it to the ledger; raise ApplicationNotFound for an unknown application."""
+        """Return a new account, not added to the ledger; raise ApplicationNotFound for an unknown application."""
         self._check_application(application_id)
         return Account(application_id, user_id, at_ms)
 

@@ -39,7 +39,7 @@ class SandboxHooks:
         self.hold_exchange: Callable[[], Awaitable[None]] | None = None
 
     def __repr__(self) -> str:
-        return f"<SandboxHooks: {len(self.final_checks)} final checks>"
+        return f"<SandboxHooks: final_checks={len(self.final_checks)}>"
 
     def prepare_read(self) -> None:
         """Run due timers and call ``on_inspection``, before the sandbox's state is read without an API call."""

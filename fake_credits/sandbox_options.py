@@ -298,7 +298,7 @@ class SandboxOptions:
             raise ValueError(f"{conflict} contradict each other (one may be inherited): set only one of them")
 
     def __repr__(self) -> str:
-        return f"<SandboxOptions of {self.application_id!r}, seed {self.seed}, {len(self.users)} users>"
+        return f"<SandboxOptions: application_id={self.application_id!r}, seed={self.seed}, users={len(self.users)}>"
 
 
 OPTION_RULES: Mapping[str, OptionRule] = {

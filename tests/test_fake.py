@@ -458,7 +458,7 @@ def test_close_after_shared_server_closed_starts_no_server() -> None:
     fake.server_client.get_balance("app-id", "user-id")
     resources.close()
     fake.close()
-    assert repr(resources).endswith("0 live servers>")
+    assert repr(resources).endswith("live servers=0>")
 
 
 def test_close_reports_exchanges_still_in_flight(shared: SharedResources, monkeypatch: pytest.MonkeyPatch) -> None:

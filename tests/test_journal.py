@@ -27,7 +27,7 @@ def test_journal_keeps_last_10_000_entries_and_counts_all(journal: Journal) -> N
     assert len(journal) == MAX_JOURNAL_ENTRIES == 10_000
     assert journal.total == MAX_JOURNAL_ENTRIES + 5
     assert [stored_entry.ordinal for stored_entry in journal][:1] == [6]
-    assert repr(journal) == "<Journal of 10000 exchanges, seed 0>"
+    assert repr(journal) == "<Journal: entries=10000, seed=0>"
 
 
 def test_entries_are_filtered_by_operation_and_user(journal: Journal) -> None:

@@ -418,7 +418,7 @@ def test_million_transactions_use_at_most_60_bytes_each(million_transactions: tu
 def test_reprs_contain_counts_and_names_only() -> None:
     ledger, account, append = new_ledger()
     append(7, Reason.GRANT)
-    assert repr(ledger) == "<Ledger of 1 users in 1 applications>"
+    assert repr(ledger) == "<Ledger: applications=1, users=1>"
     assert repr(account) == "<Account 'ada' in 'app-id': balance=7, transactions=1>"
 
 

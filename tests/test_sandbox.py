@@ -199,7 +199,7 @@ def test_reprs_contain_no_key() -> None:
     registry = SandboxRegistry(sandbox)
     for item in (sandbox, sandbox.options, registry, Credential("server", "fck_hush")):
         assert "hush" not in repr(item)
-    assert repr(sandbox) == "<Sandbox s1: <Ledger of 2 users in 1 applications>, seed 0>"
+    assert repr(sandbox) == "<Sandbox s1: <Ledger: applications=1, users=2>, seed 0>"
 
 
 # A request's sandbox: by API key, then by the token's claim, then the default.

@@ -74,7 +74,7 @@ class _ChildProcess:
         if self._process is None:
             self._pending_signals.append(number)
         elif not (number in _TERMINAL_SIGNALS and _is_foreground()):
-            # Signals that the terminal also sent to the command are excluded: a second Ctrl-C often means "exit now".
+            # Signals that the terminal has sent to the command too aren't forwarded: two Ctrl-Cs may mean "exit now".
             self._forward(self._process, number)
 
     def _forward(self, process: "subprocess.Popen[bytes]", number: int) -> None:

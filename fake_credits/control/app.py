@@ -53,7 +53,7 @@ class ControlPlane:
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"<ControlPlane of {len(self.sandboxes)} sandboxes>"
+        return f"<ControlPlane: sandboxes={len(self.sandboxes)}>"
 
     def add_token(self, sandbox: Sandbox) -> str:
         """Return a new token, valid until it is removed; in requests that carry it, "default" refers to ``sandbox``."""

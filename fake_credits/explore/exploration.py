@@ -104,7 +104,7 @@ class Exploration:
         self._search: OrderSearch | None = None
 
     def __repr__(self) -> str:
-        return f"<Exploration of {self.name}: {len(self.results)} schedules>"
+        return f"<Exploration of {self.name}: schedules={len(self.results)}>"
 
     @property
     def red(self) -> list[JudgedRun]:

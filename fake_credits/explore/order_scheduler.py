@@ -96,7 +96,7 @@ class OrderScheduler:
         self._earlier_loops: frozenset[int] = frozenset()
 
     def __repr__(self) -> str:
-        return f"<OrderScheduler: {len(self.released)} exchanges released, {len(self._held)} held>"
+        return f"<OrderScheduler: released={len(self.released)}, held={len(self._held)}>"
 
     @property
     def steps(self) -> list[Step]:

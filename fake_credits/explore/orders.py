@@ -59,7 +59,7 @@ class StepIds:
         self._steps: dict[tuple[int, int], int] = {}
 
     def __repr__(self) -> str:
-        return f"<StepIds: {len(self._tasks)} tasks, {len(self._steps)} steps>"
+        return f"<StepIds: tasks={len(self._tasks)}, steps={len(self._steps)}>"
 
     def task(self, cause: int, rank: int) -> int:
         """Return the number of the task with the given ``rank`` among those that appeared after the step ``cause``."""
@@ -83,7 +83,7 @@ class OrderSearch:
         self._executed: dict[Occurrence, list[frozenset[Occurrence]]] = {}
 
     def __repr__(self) -> str:
-        return f"<OrderSearch: {len(self._pending)} orders planned>"
+        return f"<OrderSearch: planned={len(self._pending)}>"
 
     def __len__(self) -> int:
         return len(self._pending)

@@ -75,7 +75,7 @@ class TestCode:
         self.add(functions)
 
     def __repr__(self) -> str:
-        return f"<TestCode: {sum(map(len, self._names_by_file.values()))} functions>"
+        return f"<TestCode: functions={sum(map(len, self._names_by_file.values()))}>"
 
     def add(self, functions: Iterable[CodeType]) -> None:
         """Add functions to the code that belongs to tests."""

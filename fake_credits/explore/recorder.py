@@ -97,7 +97,7 @@ class Recorder:
         self._rules: dict[str, ActiveRule] = {}
 
     def __repr__(self) -> str:
-        return f"<Recorder of {self.label or 'a fault-free run'}: {len(self.run.calls)} calls>"
+        return f"<Recorder of {self.label or 'a fault-free run'}: calls={len(self.run.calls)}>"
 
     @property
     def sandbox(self) -> Sandbox | None:
@@ -344,7 +344,7 @@ class SleepLog:
         self._longest: dict[str, float] = {}
 
     def __repr__(self) -> str:
-        return f"<SleepLog of {len(self._longest)} lines>"
+        return f"<SleepLog: lines={len(self._longest)}>"
 
     def slowest(self) -> list[tuple[float, str]]:
         """Return the duration in seconds and the line of each sleep, longest first."""

@@ -103,7 +103,7 @@ class FaultEngine:
             return self.rules
         reserved = f"name is {DEFAULT_LATENCY_NAME!r}, which is reserved for the default latency"
         if not isinstance(rule.effect, Latency):
-            raise FaultError(f"{reserved}: choose another name for {rule.word}")
+            raise FaultError(f"{reserved}: choose another name for this rule")
         if not explicit_fields(rule).keys() <= {"effect", "operation", "phase", "name"}:
             raise FaultError(f"{reserved}: a rule with that name can have only an operation and a phase")
         return [

@@ -202,7 +202,7 @@ class _BaseConnection:
         return timeout_s
 
     def accept_response(self, response: Response) -> Any:
-        """Store the response and return it in the library's form, or None if the library's connection must read it."""
+        """Store the response; return it as an httpcore response, or None if httpcore's connection must read it."""
         self.response = response
         if response.outcome != "whole" or self.httpcore.is_traced(self.request):
             return None

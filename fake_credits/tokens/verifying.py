@@ -83,7 +83,7 @@ class Verifier:
         self._cache: dict[str, _CacheEntry] = {}
 
     def __repr__(self) -> str:
-        return f"<Verifier for {len(self._issuers)} issuers, {len(self._cache)} tokens cached>"
+        return f"<Verifier: issuers={len(self._issuers)}, cached tokens={len(self._cache)}>"
 
     def verify(self, token: str, now_ms: int) -> VerifiedToken:
         """Verify a token as of ``now_ms`` (ms since 1970, on the sandbox's clock), and return the result.
@@ -252,7 +252,7 @@ def _numeric_date(claims: _Claims, name: str) -> int | float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _invalid_token(f"malformed_{name}", f"the token's {name} is {short_repr(value)}, not a number")
     if not -_MAX_DATE_S <= value <= _MAX_DATE_S:
-        raise _invalid_token(f"malformed_{name}", f"the token's {name} is after the year 9999")
+        raise _invalid_token(f"malformed_{name}", f"the token's {name} is out of range (until the year 9999)")
     return value
 
 

@@ -37,7 +37,7 @@ class SharedResources:
         self._servers: list[LiveServer] = []
 
     def __repr__(self) -> str:
-        return f"<SharedResources: {len(self._apps)} contracts, {len(self._servers)} live servers>"
+        return f"<SharedResources: contracts={len(self._apps)}, live servers={len(self._servers)}>"
 
     def new_sandbox(self, settings: SandboxOptions) -> Sandbox:
         """Return a new sandbox with a unique name."""

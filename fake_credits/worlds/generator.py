@@ -85,7 +85,7 @@ class IdGenerator:
         self._first_names, self._last_names, self._foreign_names = _draw_names(seed)
 
     def __repr__(self) -> str:
-        return f"<IdGenerator of {len(self._first_names)} first names>"
+        return f"<IdGenerator: first_names={len(self._first_names)}>"
 
     def user_id(self, ordinal: int, bits: int) -> str:
         """Return the unique id of a user; ``bits`` are `ID_BITS` random bits."""

@@ -88,7 +88,7 @@ class World:
         self._loaded: _LoadedAccounts | None = None
 
     def __repr__(self) -> str:
-        return f"<World {self.name!r} with {self.transaction_count} transactions>"
+        return f"<World {self.name!r}: transactions={self.transaction_count}>"
 
     def histories(self) -> Iterable[UserHistory]:
         """Return the users' histories, cached unless the world is too large; raise WorldError if generation fails."""

@@ -132,7 +132,7 @@ class Factory:
         self._is_serving = early_environment is not None  # the environment already has the server's URL
 
     def __repr__(self) -> str:
-        return f"<Factory of {len(self._tracked)} sandboxes>"
+        return f"<Factory: sandboxes={len(self._tracked)}>"
 
     @property
     def options(self) -> Mapping[str, object]:

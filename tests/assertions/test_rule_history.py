@@ -118,4 +118,4 @@ def test_history_keeps_at_most_10_000_rules() -> None:
         rule = credits.faults.add(Reset(), "getBalance", nth=1, optional=True).rule
         for number in range(10_001):
             history.add(f"rule{number}", rule)
-        assert repr(history) == "<RuleHistory: 10000 rules>"
+        assert repr(history) == "<RuleHistory: rules=10000>"

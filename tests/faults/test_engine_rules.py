@@ -180,7 +180,8 @@ def test_rejected_rule_replaces_no_rule() -> None:
 
 def test_latency_rule_name_is_reserved() -> None:
     with pytest.raises(
-        FaultError, match="name is 'latency', which is reserved for the default latency: choose another name for reset"
+        FaultError,
+        match="reserved for the default latency: choose another name for this rule",
     ):
         engine_with_rules(Rule(effect=Reset(), name="latency"))
     for options in ({"user": "ada"}, {"probability": 0.5}, {"stack": False}, {"during": (0, 5)}):

@@ -161,5 +161,5 @@ def test_reset_clears_missed_requests(credits: FakeCredits) -> None:
         assert log.base_urls == (f"{UNUSED_URL}/api",)
         credits.reset()
         assert (log.missed(), log.lines()) == ([], [])
-        assert "1 requests missed" in repr(log)
+        assert "missed=1" in repr(log)
     assert not log.base_urls

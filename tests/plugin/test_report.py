@@ -264,7 +264,7 @@ def test_report_section_names_faults_gates_and_interception(suite: Suite) -> Non
     assert ": no request has completed yet (1 in flight)\nrules" in held_section
     assert "pending: gate 'door' holds listUsers for app-id" in held_section
     intercepted_section = find_section(result, "test_intercepted")
-    assert "This process sent no request to the intercepted base URLs: https://credits.internal/api" in (
+    assert "This process sent no requests to the intercepted base URLs: https://credits.internal/api" in (
         intercepted_section
     )
     assert find_section(result, "test_missed").split(": ", 1)[1].splitlines() == [

@@ -25,20 +25,20 @@ def shared() -> Iterator[SharedResources]:
 def test_sandboxes_with_same_contract_share_server(shared: SharedResources) -> None:
     with FakeCredits(shared=shared) as first, FakeCredits(shared=shared, contract=Contract()) as second:
         assert first.base_url == second.base_url
-        assert repr(shared) == "<SharedResources: 1 contracts, 1 live servers>"
+        assert repr(shared) == "<SharedResources: contracts=1, live servers=1>"
 
 
 def test_sandboxes_with_different_contracts_use_different_servers(shared: SharedResources) -> None:
     small = Contract(page_size=1)
     with FakeCredits(shared=shared) as first, FakeCredits(shared=shared, contract=small) as second:
         assert first.base_url != second.base_url
-        assert repr(shared) == "<SharedResources: 2 contracts, 2 live servers>"
+        assert repr(shared) == "<SharedResources: contracts=2, live servers=2>"
 
 
 def test_server_starts_only_on_demand(shared: SharedResources) -> None:
     with FakeCredits(shared=shared, balance=1) as fake:
         fake.server_client.get_balance("app-id", "user-id")
-        assert repr(shared) == "<SharedResources: 1 contracts, 0 live servers>"
+        assert repr(shared) == "<SharedResources: contracts=1, live servers=0>"
 
 
 def test_jwks_is_the_same_for_every_sandbox(shared: SharedResources) -> None:
@@ -134,7 +134,7 @@ def test_server_restarts_on_demand_after_close(shared: SharedResources) -> None:
     with FakeCredits(shared=shared, mode="live") as fake:
         fake.serve()
     shared.close()
-    assert repr(shared).endswith("0 live servers>")
+    assert repr(shared).endswith("live servers=0>")
     with FakeCredits(shared=shared, mode="live", balance=1) as fake:
         assert fake.server_client.get_balance("app-id", "user-id") == Balance(1)
 
