@@ -1,9 +1,9 @@
-"""Run the suite once on the lowest versions that pyproject.toml allows, in a fresh environment.
+"""Run the suite once with the lowest versions that pyproject.toml allows, in a fresh environment.
 
     python scripts/check_lowest.py [PYTEST ARGUMENT ...]
 
-Before that, check that the lowest versions have wheels for this platform on every supported Python. Only what the
-product itself uses is held down: the development tools are the newest.
+Before that, check that the lowest versions have wheels for this platform on every supported Python. Only the product's
+own dependencies are pinned; the development tools are the latest versions.
 
 Needs PyPI, and the development extra in the environment that runs it (for ``packaging``).
 """
@@ -28,7 +28,7 @@ CURRENT = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def lowest(python: str) -> list[str]:
-    """Return what the product and its extra ``demo`` require on a Python ("3.13"), pinned to the lower bounds."""
+    """Return what the product and its ``demo`` extra require on a Python ("3.13"), pinned to the lower bounds."""
     bounds: dict[str, Version] = {}
     for requirement in map(Requirement, (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["demo"])):
         if requirement.marker and not requirement.marker.evaluate({"python_version": python}):
@@ -39,7 +39,7 @@ def lowest(python: str) -> list[str]:
 
 
 def lower_bound(requirement: Requirement) -> Version:
-    """Return the lower bound of a requirement."""
+    """Return the lower bound of a requirement; exit if it does not have exactly one."""
     bounds = [each.version for each in requirement.specifier if each.operator == ">="]
     if len(bounds) != 1:
         sys.exit(f"a dependency must have one lower bound, got {requirement}")
@@ -47,7 +47,7 @@ def lower_bound(requirement: Requirement) -> Version:
 
 
 def check_wheels(folder: Path) -> None:
-    """End the script if a lower bound has no wheel on a supported Python."""
+    """Exit if a lower bound has no wheel for a supported Python."""
     for python in SUPPORTED:
         target = ("--python-version", python, "--only-binary", ":all:", "--no-deps", "--target", folder / "wheels")
         install = [sys.executable, "-m", "pip", "install", "-q", "--dry-run", *target, *lowest(python)]
@@ -57,7 +57,7 @@ def check_wheels(folder: Path) -> None:
 
 
 def main() -> None:
-    """Check the wheels, install and run."""
+    """Check the wheels, install the lowest versions, and run the suite."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         check_wheels(folder)

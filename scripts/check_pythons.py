@@ -1,10 +1,10 @@
-"""Run the suite on each supported CPython that this machine has, one after the other, each in a fresh environment.
+"""Run the suite on each supported CPython found on this machine, one after another, each in a fresh environment.
 
     python scripts/check_pythons.py [--except-current] [PYTEST ARGUMENT ...]
 
-The classifiers in pyproject.toml say which Pythons are supported. Each is looked for on PATH (as ``python3.13``, say)
-and among the versions of pyenv, and its newest patch release is used. One that isn't found is reported, and is no
-failure. With ``--except-current``, the version that runs this script is left out.
+The classifiers in pyproject.toml say which Pythons are supported. The script looks for each of them on PATH (for
+example, as ``python3.13``) and among pyenv's versions, and uses the newest patch release. A version that isn't found is
+reported, but is not a failure. With ``--except-current``, the version that runs this script is left out.
 
 Needs PyPI.
 """
@@ -36,7 +36,7 @@ if sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL
 
 
 def candidates(version: str) -> Iterator[Path]:
-    """Yield the files that may be the interpreter of a version ("3.13")."""
+    """Yield the paths of possible interpreters for a version ("3.13")."""
     if version == CURRENT:
         yield Path(sys.executable)
     for folder in os.get_exec_path():
@@ -49,7 +49,7 @@ def candidates(version: str) -> Iterator[Path]:
 
 
 def patch_release(python: Path) -> list[int | str]:
-    """Return an interpreter's ``sys.version_info``; nothing if it isn't a CPython that works."""
+    """Return an interpreter's ``sys.version_info``, or an empty list if it isn't a working CPython."""
     try:
         command = [str(python), "-I", "-c", DESCRIBE]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
@@ -59,7 +59,7 @@ def patch_release(python: Path) -> list[int | str]:
 
 
 def find(version: str) -> tuple[Path, str] | None:
-    """Return the interpreter of a version with the newest patch release, and that release ("3.13.2")."""
+    """Return the interpreter with the newest patch release of a version, and that release ("3.13.2")."""
     found = {python: patch_release(python) for python in candidates(version)}
     fitting = {python: release for python, release in found.items() if release[:2] == [*map(int, version.split("."))]}
     if not fitting:
@@ -69,7 +69,7 @@ def find(version: str) -> tuple[Path, str] | None:
 
 
 def passes(python: Path, arguments: list[str]) -> bool:
-    """Return whether the suite passes on an interpreter, installed into a fresh environment."""
+    """Return whether the suite passes on an interpreter, in a fresh environment."""
     with tempfile.TemporaryDirectory() as name:
         fresh = str(Path(name) / "env" / BIN / "python")
         steps = (
@@ -81,7 +81,7 @@ def passes(python: Path, arguments: list[str]) -> bool:
 
 
 def main() -> None:
-    """Find the interpreters, run the suite on each, and say how it went."""
+    """Find the interpreters, run the suite on each, and print the outcomes."""
     parser = argparse.ArgumentParser(
         usage="check_pythons.py [--except-current] [PYTEST ARGUMENT ...]", allow_abbrev=False
     )

@@ -1,4 +1,4 @@
-"""Build the sdist and the wheel, install the wheel into a fresh environment elsewhere, and use it as a stranger would.
+"""Build the sdist and the wheel, install the wheel into a fresh environment, and use it as a user would.
 
     python scripts/check_wheel.py
 
@@ -43,7 +43,7 @@ def test_the_fixture_works(fake_credits):
 
 
 def run(*command: str | Path, cwd: Path, fails: bool = False) -> str:
-    """Run a command and return its output; end the script where it succeeds or fails against expectation."""
+    """Run a command and return its output; exit if it fails, or if it succeeds although ``fails`` is true."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))}
     done = subprocess.run(
         [str(part) for part in command],
@@ -61,14 +61,14 @@ def run(*command: str | Path, cwd: Path, fails: bool = False) -> str:
 
 
 def build(into: Path) -> Path:
-    """Build the sdist, and the wheel out of it; return the wheel."""
+    """Build the sdist, and the wheel from it; return the path of the wheel."""
     run(sys.executable, "-m", "build", "--outdir", into, ROOT, cwd=into)
     (wheel,) = into.glob("*.whl")
     return wheel
 
 
 def main() -> None:
-    """Build, install, test, type-check."""
+    """Build the wheel, install it, and check that it works."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "dist").mkdir()
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def use(python: Path, folder: Path) -> None:
-    """Use the installed wheel: the fixture, the command line, both type checkers."""
+    """Check the installed wheel with the fixture, the command line and both type checkers."""
     downstream = folder / "downstream"
     downstream.mkdir()
     (downstream / "good.py").write_text(GOOD)
@@ -94,7 +94,7 @@ def use(python: Path, folder: Path) -> None:
         python, "-m", "fake_credits", "seed", "--profile", "tiny", "--out", "tiny.json", cwd=downstream, fails=True
     ):
         sys.exit("without Faker it is not said how to install it")
-    # Told which interpreter it is for: pyright would look into the first one on PATH.
+    # Name the interpreter, because pyright uses the first one on PATH by default.
     for checker in (("mypy", "--strict"), ("pyright", "--pythonpath", python)):
         run(python, "-m", *checker, "good.py", cwd=downstream)
         output = run(python, "-m", *checker, "misspelt.py", cwd=downstream, fails=True)

@@ -8,13 +8,13 @@ A generated part is between ``<!-- KIND: NAME -->`` and ``<!-- end -->``. The ki
     table: NAME         a function in `TABLES`
     example: FILE       a file of tests/examples
     file: PATH          any file of the repository
-    diff: FILE FILE     what changes between two files of tests/examples
-    report: FILE        the section of pytest's report for a test of tests/examples/tutorial that fails
-    explored: FILE      the matrix and the first finding of exploring such a test, or a test that reproduces an order
+    diff: FILE FILE     the changes between two files of tests/examples
+    report: FILE        the fake's section of pytest's report on a failing test of tests/examples/tutorial
+    explored: FILE      the report of exploring such a test, up to the first replay line or the end of a generated test
 
-Most tables are generated in part: the last columns are written in the page, the others derive from the code. A row that
-is new in the code has no text until you write it in the page; a test finds the gaps. Everything else on a page is
-written by hand.
+Most tables are only partly generated: the last columns are written on the page, and the others are derived from the
+code. A row that is new in the code has no text until you write it on the page; a test finds the gaps. Everything else
+on a page is written by hand.
 """
 
 import ast
@@ -56,7 +56,7 @@ PART = re.compile(r"(<!-- (\w+): ([\w./ -]+) -->\n)(.*?)(<!-- end -->)", re.DOTA
 
 
 Rows = list[tuple[str, ...]]
-"""The cells of a table that derive from the code; the others are written in the page."""
+"""The cells of a table that are derived from the code; the others are written on the page."""
 
 
 def table(head: str, rows: Iterable[tuple[str, ...]]) -> str:
@@ -125,7 +125,7 @@ def operations() -> str:
 
 
 def contract() -> Rows:
-    """Return the settings of the contract: row, name, default and the values that can be listed."""
+    """Return the contract's settings: name, row, default, and the allowed values if they are strings."""
     choices = {spec.name: get_args(spec.type) for spec in dataclasses.fields(Contract)}
     return [
         (
@@ -192,7 +192,7 @@ def _attribute_default(default: object) -> str:
 
 
 def fault_presets() -> str:
-    """Return the table of named bad days."""
+    """Return the table of fault presets, with what goes wrong in each."""
     return table("preset | what goes wrong", ((f"`{name}`", each.description) for name, each in FAULT_PRESETS.items()))
 
 
@@ -253,9 +253,10 @@ def _given(default: object, name: str = "") -> str:
 
 
 def flags(*names: str, without: str = "") -> str:
-    """Return tables of the flags of some commands, by heading; if there are several, with a column for those of one.
+    """Return tables of the flags of some commands, one table per heading.
 
-    The flags of the command ``without`` are left out.
+    A column ``only`` names the command of a flag that the other commands do not have. The flags of the command
+    ``without`` are left out.
     """
     sections: dict[str, dict[tuple[str, str, str], list[str]]] = {}
     omitted = [option.name for option in cli.commands[without].params] if without else []
@@ -283,7 +284,7 @@ def _flag(option: click.Option) -> str:
 
 
 def profiles() -> str:
-    """Return the table of what a profile says."""
+    """Return the table of a profile's keys."""
     rows = (
         (f"`{each.name}`", "the file's" if each.name == "name" else f"`{str(each.default).lower()}`", _meaning(each))
         for each in dataclasses.fields(Profile)
@@ -304,7 +305,7 @@ def environment() -> Rows:
 
 
 def control(*resources: str) -> Rows:
-    """Return the routes of the control plane that belong to some resources, and what their bodies or queries have."""
+    """Return the control plane's routes for some resources, with the members of their bodies or queries."""
     rows = ((_resource(route), (f"`{route.method} {route.path}`", _members(route))) for route in CONTROL_ROUTES)
     return [row for resource, row in rows if resource in resources]
 
@@ -347,7 +348,7 @@ def _licence(name: str) -> str:
     return " and ".join(SPDX.get(word, word) for word in words)
 
 
-# Older releases say it in words, so that the table would depend on which is installed.
+# Older releases spell out the licence; without this, the table would depend on the installed release.
 SPDX = {
     "MIT License": "MIT",
     "Apache Software License": "Apache-2.0",
@@ -402,12 +403,12 @@ def diff(names: str) -> str:
 
 
 def report(name: str) -> str:
-    """Return the fake's section in the report of a failing test of the tutorial."""
+    """Return the fake's section of pytest's report on a failing tutorial test."""
     return _failing_report(name, r"^-+ fake-credits -+\n(.*?)^=")
 
 
 def explored(name: str) -> str:
-    """Return what exploring a test of the tutorial reports, up to the first line to replay or the end of a test."""
+    """Return the report of exploring a tutorial test, up to the first replay line or the end of a generated test."""
     last_line = r"^(?:Replay: |\w+\.pytestmark)[^\n]*\n"
     return _failing_report(name, rf"^(fake-credits: \d+ (?:schedule|order).*?{last_line})", "--fake-credits-explore")
 

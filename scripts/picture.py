@@ -63,7 +63,7 @@ def report() -> list[str]:
 
 
 def characters(line: str) -> Iterator[Character]:
-    """Yield the characters of a line, with the style that its codes give them."""
+    """Yield the characters of a line, each with the style set by the line's colour codes."""
     colour, bold, position = FOREGROUND, False, 0
     for match in [*STYLE_CODE.finditer(line), None]:
         yield from (Character(text, colour, bold) for text in line[position : match.start() if match else None])
@@ -80,7 +80,7 @@ def characters(line: str) -> Iterator[Character]:
 
 
 def rows(lines: list[str]) -> list[list[Character]]:
-    """Return the rows of a terminal, which continues a long line in the next row."""
+    """Return the rows of a terminal that shows some lines; long lines are wrapped."""
     found: list[list[Character]] = []
     for line in lines:
         cells = list(characters(line))

@@ -149,7 +149,7 @@ def _is_ours(thing: Any) -> bool:
 
 
 def members(label: str, kind: type[Any], ahead: deque[tuple[str, Any]]) -> Iterator[str]:
-    """Yield the members that a class does not inherit from other packages; append the types they lead to."""
+    """Yield the members that a class does not inherit from other packages; append their types to ``ahead``."""
     if issubclass(kind, enum.Enum):
         yield from (f"{label}.{each.name} = {each.value!r}" for each in kind)
     has_arguments = re.fullmatch(r"[\w.]+\.[A-Z]\w+", label) and not issubclass(kind, enum.Enum | BaseException)
@@ -202,7 +202,7 @@ def _own(kind: type[Any]) -> dict[str, Any]:
     bases = [base for base in reversed(kind.__mro__) if _is_ours(base)]
     for base in bases:
         own |= vars(base)
-    if issubclass(kind, BaseException):  # `errors` lists the tree
+    if issubclass(kind, BaseException):  # `errors` lists the exception tree
         inherited = {name for base in bases[:-1] for name in vars(base)}
         own = {name: member for name, member in own.items() if name not in inherited}
     dull = ("_", "__")
@@ -306,7 +306,7 @@ def choices(label: str, hint: Any) -> Iterator[str]:
 
 
 def errors() -> Iterator[str]:
-    """Yield the error codes with class and status, and the tree of exceptions."""
+    """Yield the error codes with their classes and statuses, and the tree of exceptions."""
     yield from (f"code {code}: {error.__name__} {error.default_status}" for code, error in ERRORS.items())
     yield from (f"code of the control plane {code}: {status}" for code, (status, _) in CONTROL_ERRORS.items())
     for error in _below(FakeCreditsError):
@@ -329,7 +329,7 @@ def causes() -> Iterator[str]:
 
 
 def _first_cells(heading: str) -> list[str]:
-    """Return what the first column of the table below a heading of the docs names."""
+    """Return the names in the first column of the table under a heading of the docs."""
     section = README.partition(f"\n## {heading}\n")[2].partition("\n#")[0]
     return re.findall(r"^\| `([^`]+)`", section, re.MULTILINE)
 
@@ -449,7 +449,7 @@ print(json.dumps(sorted(os.environ)))
 
 
 def environment() -> Iterator[str]:
-    """Run `run`, and yield the variables that it sets for its command, and the members of its log."""
+    """Run ``fake-credits run``; yield the variables that it sets for its command, and the members of its log."""
     python_child = [sys.executable, "-I", "-c", _CHILD]
     told = subprocess.run(
         [sys.executable, "-m", "fake_credits", "run", "--tls", "--balance", "1", "--log", "json", "--", *python_child],
@@ -470,7 +470,7 @@ def environment() -> Iterator[str]:
 
 # ------------------------------------------------------------ the control plane
 
-_CALL, _BEGIN = "call", "begin a call"  # calls of the API itself; the second runs in the background
+_CALL, _BEGIN = "call", "begin a call"  # calls to the API itself; the second kind runs in the background
 _TRANSACTIONS = "/v1/applications/app-id/users/ada/transactions"
 _CALLS: tuple[tuple[str, str, object], ...] = (
     ("POST", "/sandboxes", {"users": {"ada": 5}, "clock": "2030-01-01T00:00:00Z"}),
@@ -513,14 +513,14 @@ _CALLS: tuple[tuple[str, str, object], ...] = (
     ("GET", "/sandboxes/{sandbox}/problems", None),
     ("DELETE", "/sandboxes/{sandbox}", None),
 )
-"""One call of every route, in an order in which each succeeds, except a wait that times out.
+"""Requests to every route, in an order in which each succeeds, except a wait that times out.
 
-A word in place of a query's body is the member that is waited for.
+A string instead of a body names a member of the response; the request is repeated until that member is truthy.
 """
 
 
 def control() -> Iterator[str]:
-    """Yield each route with the members of its query, of its body and of a real response."""
+    """Yield each route with the members of its query, its body and an actual response."""
     for route in CONTROL_ROUTES:
         label = f"{route.method} {route.path}"
         yield f"{label} -> {route.status}"
@@ -571,7 +571,7 @@ def _answers(base_url: str, token: str) -> Iterator[str]:
 
 def _spend(url: str, api_key: str) -> None:
     headers = {"X-API-Key": api_key, "Content-Type": "application/json", **dict.fromkeys(ALWAYS_JOURNALED, "x")}
-    with suppress(OSError, HTTPException):  # a write that lands late has no answer
+    with suppress(OSError, HTTPException):  # a late write gets no response
         _ask("POST", url, headers, {"delta": -1, "reason": "consume"})
 
 
@@ -595,7 +595,7 @@ def _json(text: bytes) -> Any:
 
 
 def paths(value: Any, before: str = "") -> Iterator[str]:
-    """Yield the members of a JSON value by their paths."""
+    """Yield the path of each member of a JSON value."""
     if isinstance(value, dict):
         for name, member in cast("dict[str, Any]", value).items():
             yield f"{before}.{name}".lstrip(".")
@@ -609,7 +609,7 @@ def paths(value: Any, before: str = "") -> Iterator[str]:
 
 
 def faults() -> Iterator[str]:
-    """Yield the names in JSON and TOML of rules, effects, presets, delays and scenarios."""
+    """Yield the names that rules, effects, presets, delays and scenarios have in JSON and TOML."""
     yield from _shape("rule", Rule)
     yield from (f"rule operation = {word!r}" for word in (*OPERATIONS_BY_NAME, *METHOD_NAMES))
     yield from (f"rule script = {word!r}" for word in SCRIPT_ACTIONS)
@@ -625,7 +625,7 @@ def faults() -> Iterator[str]:
 
 
 def _known_keys(wrong: Mapping[str, object]) -> list[str]:
-    """Return the keys that the error for an unknown key lists."""
+    """Return the known keys that are listed in the error for an unknown key."""
     try:
         fake_credits.FakeCredits(faults=wrong)
     except FaultError as error:

@@ -1,4 +1,4 @@
-"""Shared configuration of all tests: the ``pytester`` plugin, the Hypothesis profile and a fixture."""
+"""Configuration shared by all tests: the ``pytester`` plugin, the Hypothesis profile, fixtures and hooks."""
 
 import gc
 import os
@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["pytester"]
 
-# The suite starts hundreds of processes. Each would compile every module again where bytecode isn't written.
+# The suite starts hundreds of processes. Without cached bytecode, each would recompile every module.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
@@ -22,13 +22,13 @@ settings.load_profile("tests")
 
 @pytest.fixture
 def short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten how long a live server reads on after a rejection, for tests that wait for the connection to close."""
+    """Make a live server stop reading soon after a rejection, for tests that wait for the connection to close."""
     monkeypatch.setattr("fake_credits.transports.protocol._LINGER_TIMEOUT_S", 0.01)
 
 
 @pytest.fixture
 def only_reads_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Apply the clients' timeout to reads only, because on a busy machine connecting may take longer."""
+    """Apply the clients' timeout to reads only, because connecting may take longer on a busy machine."""
     timeout_class = httpx2.Timeout
 
     def read_timeout(timeout_s: float) -> httpx2.Timeout:
@@ -38,7 +38,10 @@ def only_reads_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_sessionstart() -> None:
-    """Handle the signals that a shell ignores for background commands, because child processes inherit that."""
+    """Restore default handling of the signals that a shell ignores for background commands.
+
+    Otherwise child processes would inherit the ignored signals.
+    """
     for name, handler in (
         ("SIGINT", signal.default_int_handler),
         ("SIGQUIT", signal.SIG_DFL),

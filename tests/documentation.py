@@ -1,4 +1,4 @@
-"""The text of README.md and of the pages of docs."""
+"""The text of README.md and the pages in docs."""
 
 from pathlib import Path
 

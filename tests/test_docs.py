@@ -102,7 +102,7 @@ def test_every_page_is_linked_from_readme() -> None:
 
 @pytest.mark.parametrize("path", PAGES)
 def test_headings_have_the_same_anchor_on_site_and_code_host(path: str) -> None:
-    """Sites collapse repeated hyphens, and number repeated headings differently."""
+    """Sites collapse repeated hyphens and number repeated headings differently from code hosts."""
     found = anchors(PAGES[path])
     assert PAGES[path].startswith("# ")
     assert len(set(found)) == len(found)
@@ -155,7 +155,7 @@ def test_javascript_in_readme_spends_credits() -> None:
 
 
 def section(title: str) -> str:
-    """Return the text below the only heading with a title."""
+    """Return the text below the only heading with the given title."""
     (text,) = re.findall(rf"^#+ {re.escape(title)}\n(.*?)(?=^## |^# |\Z)", TEXT, re.DOTALL | re.MULTILINE)
     return str(text)
 

@@ -1,4 +1,4 @@
-"""Test the tables of docs that are written by hand: none of their names is missing, unknown or misspelt."""
+"""Test the handwritten tables in the docs: none of their names is missing, unknown or misspelt."""
 
 import ast
 import json
@@ -34,7 +34,7 @@ def split_row(line: str) -> Row:
 
 
 def rows_of(text: str) -> list[Row]:
-    """Return the rows of all tables in a text, without their heads."""
+    """Return the rows of all tables in a text, without their header rows."""
     tables = re.findall(r"^\|.*\|\n\|[-|]+\|\n((?:\|.*\|\n)+)", text, re.MULTILINE)
     return [split_row(line) for table in tables for line in table.splitlines()]
 
@@ -46,7 +46,7 @@ def checked_rows(name: str) -> list[Row]:
 
 
 def section(path: str, title: str) -> str:
-    """Return the text below a heading of the second level."""
+    """Return the text below a second-level heading."""
     return PAGES[path].partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
@@ -59,7 +59,7 @@ def public_members(*types: type[object]) -> set[str]:
 
 
 def test_every_row_of_a_generated_table_is_described() -> None:
-    """`scripts/docs.py` adds a row for whatever is new, with an empty last cell."""
+    """`scripts/docs.py` adds a row with an empty last cell for anything new."""
     tables = runpy.run_path(str(ROOT / "scripts" / "docs.py"))["TABLES"]
     partly_generated = [name for name, generate in tables.items() if not isinstance(generate(), str)]
     undescribed: list[str] = []
@@ -144,7 +144,7 @@ def test_every_symptom_has_a_fault_that_can_be_added() -> None:
 
 
 def templates() -> Iterator[str]:
-    """Yield every text in the code, with … for what is filled in."""
+    """Yield every string in the code, with … in place of interpolated values."""
     for folder in ("fake_credits", "pytest_plugin"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -162,7 +162,7 @@ def test_every_listed_message_is_one_of_the_code() -> None:
 
 
 def test_variable_of_a_flag_follows_from_its_name() -> None:
-    explored = ("what", "depth", "budget", "strict", "selftest", "jobs", "format", "report")  # as the plugin's names
+    explored = ("what", "depth", "budget", "strict", "selftest", "jobs", "format", "report")  # named as in the plugin
     own_names = {"url": "SEED_URL", **{name: f"EXPLORE_{name.upper()}" for name in explored}}  # `run` sets ..._URL
     options = [option for command in cli.commands.values() for option in command.params]
     for option in options:
@@ -173,7 +173,7 @@ def test_variable_of_a_flag_follows_from_its_name() -> None:
 
 
 def test_costs_have_the_rows_of_the_benchmarks() -> None:
-    """Except those that compare with an older commit."""
+    """The page omits benchmarks that compare with an older commit."""
     rows = [row for row in rows_of(PAGES["docs/explanation/costs.md"]) if len(row) == 5]
     documented = {row[4].strip("`"): row[:3] for row in rows}
     current = {name: benchmark for name, benchmark in BENCHMARKS.items() if not name.startswith("live-before")}

@@ -244,7 +244,7 @@ def test_invalid_option_is_rejected(options: dict[str, Any], error: Exception) -
 
 
 def test_options_accept_same_types_as_marker() -> None:
-    """These are the clock as ISO 8601 text, one header name, and the name of a contract file."""
+    """The clock can be ISO 8601 text, ``keep_headers`` a single name, and the contract a file name."""
     file = "fixtures/contracts/stripe-manner.toml"
     with FakeCredits(clock="2030-01-01T00:00:00Z", keep_headers="X-Tenant", contract=file) as fake:
         assert fake.sandbox.contract == load_contract(file)
@@ -513,7 +513,7 @@ def test_reprs_contain_no_key_or_token(mode: ClientMode, shared: SharedResources
             )
         )
         assert "hush_hush" not in reprs
-        assert token.split(".")[0] not in reprs  # the header, with which every token signed by these keys begins
+        assert token.split(".")[0] not in reprs  # every token signed with these keys begins with this header
 
 
 def claims(token: str) -> dict[str, Any]:

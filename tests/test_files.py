@@ -1,4 +1,4 @@
-"""Atomic file writes: a failure leaves no partial or temporary file, which may hold private keys."""
+"""Atomic file writes: a failure leaves no partial or temporary file behind, as it might contain private keys."""
 
 import errno
 import os
@@ -35,7 +35,7 @@ def test_error_in_the_block_keeps_the_old_file(tmp_path: Path) -> None:
 
 @pytest.fixture(params=[None, errno.EPERM, errno.ENOTSUP], ids=["links", "EPERM", "ENOTSUP"])
 def hard_links(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Simulate file systems with hard links, without them (such as exFAT), and where they are forbidden."""
+    """Simulate file systems that support hard links, lack them (such as exFAT), or forbid them."""
 
     def raise_link_error(*_: object) -> None:
         raise OSError(request.param, os.strerror(request.param))

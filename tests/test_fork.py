@@ -72,7 +72,7 @@ USABLE_IN_CHILD = {
     *("api_key", "application_id", "user_id", "intercepted", "is_served", "explored"),
     *("aside", "close", "sandbox"),
 }
-"""What the inherited object still answers in a child: values, and ``close``, which does nothing there."""
+"""Members of the inherited object that do not raise in a child, including ``close``, which does nothing there."""
 
 
 def test_every_member_is_tested_in_a_child() -> None:
@@ -111,7 +111,7 @@ def test_close_in_child_does_not_close_parent_sandbox() -> None:
 
 
 def test_shared_server_cannot_be_started_in_child() -> None:
-    """The server runs in the parent, which would not know the child's sandbox."""
+    """The server runs in the parent, which would not know about the child's sandbox."""
     shared = SharedResources()
     with FakeCredits(shared=shared) as fake:
         fake.serve()

@@ -1,4 +1,4 @@
-"""Test transactions as tests write them into a history: the forms, the defaults and the errors."""
+"""Test parsing a history's transactions as tests write them: accepted forms, defaults and errors."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any

@@ -20,7 +20,7 @@ CURRENT_PHRASES = {
     416: "Range Not Satisfiable",
     422: "Unprocessable Content",
 }
-"""The phrases that differ between the standard library of Python 3.12 and that of Python 3.13."""
+"""The reason phrases that changed in the standard library of Python 3.13."""
 
 PHRASES = {**CURRENT_PHRASES, 404: "Not Found", 418: "I'm a Teapot", 499: "", 503: "Service Unavailable", 599: ""}
 URL = "https://credits.internal"
@@ -42,7 +42,7 @@ def test_unregistered_status_has_empty_phrase() -> None:
 
 
 def contract(status: int) -> Contract:
-    """Return a contract that answers an unknown user with a status."""
+    """Return a contract that answers requests for an unknown user with the given status."""
     return replace(DEFAULT_CONTRACT, statuses={"user_not_found": status}, error_body="problem")
 
 

@@ -1,4 +1,4 @@
-"""What a test declares for exploration, in an ordinary run: invariants, calls aside, and the current schedule."""
+"""Test the exploration API in an ordinary test run: invariants, `aside` and `explored`."""
 
 import pytest
 

@@ -116,7 +116,7 @@ def test_clear_keeps_ordinals_and_in_flight_count(journal: Journal) -> None:
 
 
 def test_restart_counts_from_one_again(journal: Journal) -> None:
-    """An exchange in flight keeps its ordinal, and later exchanges never share its number."""
+    """An exchange in flight keeps its ordinal; unlike ordinals, its number is never reused."""
     journal.write(entry(journal.begin_exchange()[0]))
     late, late_number = journal.begin_exchange()
     journal.restart()
@@ -168,7 +168,7 @@ def test_configured_headers_are_case_insensitive_and_unique() -> None:
 
 
 def test_long_header_value_ends_in_hash() -> None:
-    """Values that are alike in their first 256 characters stay different."""
+    """Values that share their first 256 characters remain distinct."""
     values = ["x" * 256, "x" * 257, "x" * 10_000, "x" * 9_999 + "y"]
     entry_headers = JournalHeaders((), DEFAULT_CONTRACT)
     kept = [entry_headers.select({b"traceparent": value.encode()})["traceparent"] for value in values]
@@ -230,7 +230,7 @@ def test_journal_entry_contains_kept_headers(live: bool) -> None:
 
 
 def test_idempotency_keys_are_compared_whole() -> None:
-    """Two keys that are alike in their first 256 characters are two keys, and each is found by its own text."""
+    """Keys that share their first 256 characters are distinct, and each is found by its full text."""
     keys = ["order-" + "x" * 300 + suffix for suffix in ("a", "b")]
     with FakeCredits(balance=5, clock="frozen") as credits:
         for key in keys:

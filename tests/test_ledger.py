@@ -55,7 +55,7 @@ class LedgerModel(dict[str, list[LedgerEntry]]):
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Apply the same calls to a ledger and the model, with page walks in progress."""
+    """A state machine that applies the same calls to a ledger and the model while page walks are in progress."""
 
     @initialize(order=st.sampled_from(ORDERS), floor=floors)
     def start(self, order: Any, floor: int | None) -> None:
@@ -126,7 +126,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 class ClientMachine(RuleBasedStateMachine):
-    """Apply the same calls to a fake, through its `ServerClient`, and to the model."""
+    """A state machine that applies the same calls to a fake, through its `ServerClient`, and to the model."""
 
     @initialize(order=st.sampled_from(ORDERS), floor=floors)
     def start(self, order: Any, floor: int | None) -> None:
@@ -187,7 +187,7 @@ class ClientMachine(RuleBasedStateMachine):
 
 
 def run_machine(machine: type[RuleBasedStateMachine], *, examples: int, derandomize: bool = True) -> None:
-    """Run a state machine in sequences of 50 steps, either repeatable or random."""
+    """Run a state machine for 50 steps per example, deterministically unless ``derandomize`` is false."""
     machine_settings = settings(max_examples=examples, stateful_step_count=50, derandomize=derandomize)
     run_state_machine_as_test(machine, settings=machine_settings)
 
@@ -211,7 +211,7 @@ def test_fake_matches_model_in_three_hundred_runs() -> None:
 
 
 def new_ledger(**contract_options: Any) -> tuple[Ledger, Account, Callable[[int, Reason], LedgerEntry]]:
-    """Return a ledger with a contract, its only account, and a function that appends to the account."""
+    """Return a ledger with the contract options, its only account, and a function that appends to that account."""
     ledger = Ledger(Contract(**contract_options))
     account, _ = ledger.create_user(APPLICATION, "ada", 0)
     return ledger, account, partial(ledger.append, account, at_ms=1)
@@ -398,7 +398,7 @@ def million_transactions() -> tuple[Account, int]:
 
 
 def count_tracked_objects(account: Account) -> int:
-    """Return the number of objects tracked by the garbage collector that an account refers to."""
+    """Return the number of GC-tracked objects: the account and those that it refers to directly."""
     return 1 + sum(map(gc.is_tracked, gc.get_referents(account)))
 
 

@@ -59,7 +59,7 @@ def test_importing_errors_or_models_loads_no_heavy_module() -> None:
 
 
 def test_importing_fake_loads_no_server_and_no_optional_module() -> None:
-    """Few sandboxes use a socket, start with rules or sign with RSA."""
+    """They are loaded on demand, as few sandboxes use a socket, start with rules or sign with RSA."""
     loaded = modules_loaded_by("import fake_credits.fake")
     rules = {"statistics", "tomllib", "fake_credits.faults.scenarios"}
     server = {"uvicorn", "uvloop", "httptools", "fake_credits.transports.live", "fake_credits.control.app"}
@@ -131,7 +131,7 @@ def public_definitions(tree: ast.Module) -> set[str]:
 
 
 def ruff_sort_key(name: str) -> tuple[int, str]:
-    """Sort as the linter does (RUF022): constants, classes, the rest."""
+    """Return a sort key that matches the linter's order (RUF022): constants, classes, the rest."""
     if name.isupper():
         return 0, name
     return (1, name) if name[0].isupper() else (2, name)
@@ -143,7 +143,7 @@ def error_classes() -> dict[str, type[BaseException]]:
 
 
 def documented_tree() -> dict[str, str]:
-    """Return each class of the tree in the docstring with its parent."""
+    """Return a mapping of each class in the docstring's tree to its parent."""
     lines = (errors.__doc__ or "").split("::\n\n")[1].splitlines()
     ancestors: list[str] = []
     parents: dict[str, str] = {}
@@ -177,7 +177,7 @@ def test_error_code_matches_class_name_and_status_is_an_error(error: type[errors
 
 
 def classifiers_of(category: str) -> list[str]:
-    """Return the classifiers of a category."""
+    """Return the classifiers of a category, without the category prefix."""
     prefix = f"{category} :: "
     return [each.removeprefix(prefix) for each in PROJECT["classifiers"] if each.startswith(prefix)]
 

@@ -202,7 +202,7 @@ def test_reprs_contain_no_key() -> None:
     assert repr(sandbox) == "<Sandbox s1: <Ledger: applications=1, users=2>, seed 0>"
 
 
-# A request's sandbox: by API key, then by the token's claim, then the default.
+# Selecting a request's sandbox: by API key, then by the token's claim, then the default.
 
 
 @pytest.fixture
@@ -284,7 +284,7 @@ def test_detach_ignores_unattached_sandbox_of_same_name() -> None:
 
 
 def test_rule_is_removed_under_sandbox_lock() -> None:
-    """Otherwise a server that is choosing rules at that time could keep the removed rule."""
+    """Otherwise, a server matching a call at the same time could keep the removed rule in its cache."""
     sandbox = Sandbox(SandboxOptions(), KEYS)
     rule = sandbox.add_fault(Rule(effect=Reset()))
     thread = threading.Thread(target=rule.remove)
@@ -297,7 +297,7 @@ def test_rule_is_removed_under_sandbox_lock() -> None:
 
 
 def test_releasing_gate_removes_its_rules() -> None:
-    """A later gate of the same name holds only the calls of its own rules."""
+    """A later gate with the same name holds only calls that match its own rules."""
     sandbox = Sandbox(SandboxOptions(), KEYS)
     other_rule = sandbox.add_fault(Rule(effect=HoldAtGate("other")))
     gate = sandbox.hold(Rule(effect=HoldAtGate("pay"), user="ada"))

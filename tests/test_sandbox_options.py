@@ -26,11 +26,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PUBLIC_WORDS = (ROOT / "fixtures" / "public_words.txt").read_text()  # another test compares this with the code
 OPTIONS = {option.name for option in fields(SandboxOptions)}
 FLAGS = {"user": "users", "scenario": "faults", "keep-header": "keep_headers"}
-"""The repeatable flags, by their names in the singular."""
+"""The repeatable flags, whose names are singular, and the options that they set."""
 
 
 def surfaces() -> dict[str, set[str]]:
-    """Return the names of options on every surface."""
+    """Return the names of the options on each surface."""
     keywords = get_args(get_type_hints(Factory.__call__)["options"])[0]
     table = TEXT.partition("<!-- table: marker -->")[2].partition("<!-- end -->")[0]
     flags: dict[str, list[str]] = {
@@ -53,7 +53,7 @@ def surfaces() -> dict[str, set[str]]:
 MISSING: dict[str, set[str]] = {
     "ini": {"balance", "users", "world", "clock", "faults", "delays", "gate_timeout_s"},
     "environment": OPTIONS - {"seed", "latency", "contract"},
-    "control plane": {"contract", "world", "trust", "keep_headers", "delays"},  # files of the server, and in process
+    "control plane": {"contract", "world", "trust", "keep_headers", "delays"},  # set on the server, or only in process
     "serve": {"clock", "delays", "gate_timeout_s"},
     "run": {"clock", "delays", "gate_timeout_s"},
 }
@@ -66,15 +66,15 @@ def test_every_surface_has_the_options(surface: str, names: set[str]) -> None:
 
 
 def test_plugin_defaults_are_those_of_a_sandbox() -> None:
-    """The plugin repeats them, because it does not load the fake to show them."""
+    """The plugin repeats them so that it can show them without importing the package."""
     options: Any = SandboxOptions()
-    names = OPTIONS - {"contract", "latency"}  # the plugin has "" for none
+    names = OPTIONS - {"contract", "latency"}  # the plugin's default for these is ""
     defaults = {option.name: option.default for option in PLUGIN_OPTIONS if option.name in names}
     assert defaults == {name: getattr(options, name) for name in defaults}
 
 
 def test_option_error_names_the_option_and_what_it_must_be() -> None:
-    """Layers with messages of their own, such as the control plane, get what they need."""
+    """Layers that write their own messages, such as the control plane, need both attributes."""
     with pytest.raises(OptionError, match="has seed='x': it must be an integer") as exc_info:
         SandboxOptions(seed="x")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     assert (exc_info.value.name, exc_info.value.expected) == ("seed", "an integer")
@@ -102,5 +102,5 @@ def test_new_api_keys_are_unique() -> None:
 
 
 def test_auth_provider_name_lists_every_provider() -> None:
-    """Type checkers check ``auth_provider=`` against it."""
+    """Type checkers check ``auth_provider=`` against `AuthProviderName`."""
     assert get_args(AuthProviderName) == tuple(AUTH_PROVIDERS)

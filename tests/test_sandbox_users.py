@@ -1,4 +1,4 @@
-"""Test users and histories without an exchange: list, read, add and delete in process."""
+"""Test listing, reading, adding and deleting users and histories in process, without an HTTP exchange."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -46,7 +46,7 @@ def test_added_transactions_are_in_the_balance_and_in_the_history_of_the_api() -
 
 
 def test_added_transactions_can_have_times_in_the_past() -> None:
-    """A user who had none before is then as old as the first one."""
+    """The creation time of a user without transactions becomes that of the first one added."""
     with FakeCredits(clock=NOW) as fake:
         fake.user("bob")
         for user_id in ("ada", "bob"):
@@ -98,7 +98,7 @@ def test_no_transactions_create_the_user() -> None:
 
 
 def test_added_transactions_do_not_change_the_history_in_a_world() -> None:
-    """Sandboxes share the histories of a world until one of them adds to it."""
+    """Sandboxes share a world's histories until one of them adds a transaction."""
     with FakeCredits(world="edge", clock=NOW) as fake:
         user_id = fake.users()[0].user_id
         before = fake.transactions(user_id)

@@ -32,7 +32,7 @@ def check_lowest() -> ModuleType:
 
 
 def write_program(file: Path, output: str, status: int = 0) -> Path:
-    """Write a program that prints a text, in place of an interpreter."""
+    """Write a shell script that prints ``output``, as a stand-in for an interpreter."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(f"#!/bin/sh\nprintf '%s' '{output}'\nexit {status}\n")
     file.chmod(0o755)

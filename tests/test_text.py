@@ -1,4 +1,4 @@
-"""Test text for display: without secrets, printable, truncated, and aligned in columns."""
+"""Test formatting text for display: masking secrets, escaping, truncating and aligning columns."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Lines that each have a mistake for the type checkers; if one is accepted, its ignore is unused and fails the lint."""
+"""One mistake per line for the type checkers; if a line is accepted, its unused ignore comment fails the lint."""
 
 # pyright: reportUnnecessaryTypeIgnoreComment=true
 

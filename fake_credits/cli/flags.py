@@ -224,7 +224,7 @@ class ServerFlags:
     tls_key: Path | None = _flag("HTTPS", None, "Unencrypted PEM file with the private key for --tls-cert.", _FILE)
     control_token: str = _flag("Control plane", "", "Access token (default: random).", Parsed("TOKEN", _header_value))
     sandbox_limit: int = _flag(
-        "Control plane", 1000, "Maximum number of sandboxes in the control plane.", click.IntRange(1, 100_000)
+        "Control plane", 1000, "Maximum number of sandboxes at a time.", click.IntRange(1, 100_000)
     )
     log: str = _flag("Output", "text", "Log one line per exchange to stderr, and a summary on exit.", _LOG_FORMAT)
     keep_headers: tuple[str, ...] = _flag(

@@ -129,7 +129,7 @@ def close_sandbox(request: Request) -> schemas.CloseReport:
 
 
 def get_problems(request: Request) -> schemas.ProblemList:
-    """Return the problems that should fail an otherwise passing suite; at its end, assert that there are none."""
+    """Return the sandbox's problems; a suite should assert at its end that there are none."""
     return schemas.ProblemList(tuple(problem.text for problem in requested_sandbox(request).find_problems()))
 
 

@@ -258,7 +258,7 @@ class Exploration:
         self._search = search
         for prefix in search:
             if limit := self._reached_limit():
-                self._count_untried(f"orders found before {limit} was reached", 1 + len(search))
+                self._count_untried(f"known orders still pending when {limit} was reached", 1 + len(search))
                 break
             scheduler = OrderScheduler(prefix, ids)
             recorder = self._new_recorder((), scheduler)

@@ -39,9 +39,9 @@ class Finding:
     """A problem, and the runs that share its verdict and first faulted call, in order of schedule length.
 
     ``replay`` is a command that repeats the first run. ``marker`` is a decorator that makes the test fail in the same
-    way, without exploration if possible; it is empty if a command was explored. For different orders of calls, the runs
-    are grouped by verdict only, ``replay`` and ``marker`` are empty, and ``gate_test`` is the source of a test that
-    reproduces the first order.
+    way, without exploration if possible; it is empty if a command was explored. If the problem is caused by the order
+    of calls, the runs are grouped by verdict only, ``replay`` and ``marker`` are empty, and ``gate_test`` is the source
+    of a test that reproduces the first run's order.
     """
 
     verdict: Verdict
@@ -250,7 +250,7 @@ def _rule_members(fault: CallFault, call: ObservedCall) -> dict[str, object]:
 def render_gate_test(plan: GatePlan, code: CodeType, *, is_loop: bool = False) -> str:
     """Return the source of a test that runs the test defined by ``code`` and releases its calls in the planned order.
 
-    If ``is_loop`` is true, instead return the code to put around the loop's body; that code calls the sandbox
+    If ``is_loop`` is true, return the code to put around the loop's body instead; in it, the sandbox is named
     ``credits``.
     """
     imports = "from concurrent.futures import ThreadPoolExecutor\n\n"
@@ -276,7 +276,7 @@ def render_gate_test(plan: GatePlan, code: CodeType, *, is_loop: bool = False) -
         ]
     )
     if is_method:
-        definition = f"# in the class of {name}:\n{indent(definition, '    ')}"
+        definition = f"# in the same class as {name}:\n{indent(definition, '    ')}"
     return f"{imports}import pytest\n{own_imports}\n\n{definition}\n"
 
 

@@ -82,7 +82,7 @@ COLOURS: Mapping[Verdict, Colour] = {
     Verdict.NOT_MET: Colour.GREY,
     Verdict.SKIPPED: Colour.GREY,
 }
-"""The colour of each verdict, unless an option changes it."""
+"""The initial colour of each verdict; some options and faults change it."""
 
 
 _FINAL_STATUSES = (400, 401, 402, 403, 404)
@@ -156,7 +156,7 @@ def _broken_invariants(run: Run) -> Iterator[Judgement]:
 
 
 def judge_order(run: Run) -> Judgement:
-    """Return the verdict on a fault-free run whose concurrent exchanges were made in another order."""
+    """Return the verdict on a fault-free run whose concurrent exchanges were made in a different order."""
     if run.ledger_error:
         return _new(Verdict.LEDGER_BROKEN, detail=run.ledger_error)
     verdicts = {"passed": Verdict.OK, "failed": Verdict.RACE}

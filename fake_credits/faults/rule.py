@@ -320,7 +320,7 @@ def _check_counts(rule: Rule) -> None:
         max_entries = min(max_entries, rule.first // every - (rule.after or 0) // every)
     if len(rule.script) > max_entries:
         limits = format_kwargs(counts, " and ")
-        raise FaultError(f"script has {len(rule.script)} entries, but with {limits} at most {max_entries} can be used")
+        raise FaultError(f"script has {len(rule.script)} entries, but with {limits}, at most {max_entries} can be used")
 
 
 def _counts_of(rule: Rule) -> dict[str, int]:

@@ -149,9 +149,9 @@ class _PoolRequest:
 class _BaseConnection:
     """A pool connection that serves a single request and is also the response's body stream.
 
-    Closing the stream removes the connection from the pool. If the pool has room, the connection is added before the
-    request is answered. If the pool is full or the response is incomplete, the pool handles the request as usual and
-    assigns it to this connection.
+    If the pool has room, the connection is added before the request is answered. If the pool is full or the response is
+    incomplete, the pool handles the request as usual and assigns it to this connection. Closing the stream removes the
+    connection from the pool.
     """
 
     def __init__(self, httpcore: _Httpcore, pool: Any, route: Route, request: Any) -> None:
@@ -273,7 +273,7 @@ class _Connection(_BaseConnection):
         return iter([self.response.body] if self.stream is None else self.stream)
 
     def close(self) -> None:
-        """Leave the pool; called when the response or the pool is closed."""
+        """Close the stream and remove this connection from the pool; called when the response or the pool is closed."""
         if self.stream is not None:
             self.stream.close()
         if expired := self.release():
@@ -316,7 +316,7 @@ class _AsyncConnection(_BaseConnection):
         return _SingleChunk(self.response.body) if self.stream is None else aiter(self.stream)
 
     async def aclose(self) -> None:
-        """Leave the pool; called when the response or the pool is closed."""
+        """Close the stream and remove this connection from the pool; called when the response or the pool is closed."""
         if self.stream is not None:
             await self.stream.aclose()
         if expired := self.release():

@@ -1,7 +1,7 @@
 """Transports that connect httpx and httpx2 clients to one sandbox in process.
 
-The library's own HTTP/1.1 connection writes an unusual request to an in-memory stream, and the fake parses it according
-to the live server's rules, so both sides reject what they would reject over a socket.
+An unusual request is written to an in-memory stream by the library's own HTTP/1.1 connection, and parsed according to
+the live server's rules, so both sides reject what they would reject over a socket.
 """
 
 import importlib

@@ -267,7 +267,7 @@ class Factory:
             tracked.start_call()
 
     def problems(self, allowed: Callable[[], Any]) -> tuple[list[str], BaseException | None]:
-        """Return the problems that should fail an otherwise passing test, and the first exception among them.
+        """Return the problems that should fail an otherwise passing test, and the first exception behind one of them.
 
         ``allowed`` returns the checks that are turned off; it is called only if there are problems.
         """
@@ -278,7 +278,7 @@ class Factory:
         return [_describe_problem(problem) for problem in kept], next(errors, None)
 
     def close(self) -> None:
-        """Close the open sandboxes, and stop the live server."""
+        """Close the open sandboxes, and stop the live servers."""
         for tracked in self.open_sandboxes():
             tracked.fake.close()
         self._shared.close()

@@ -76,7 +76,7 @@ class ExchangeTable:
 
     @property
     def title(self) -> str:
-        """Return the title, with the number of exchanges and the time of the first row."""
+        """Return the title, with the number of exchanges and the time that the rows' times are relative to."""
         shown = "" if len(self._shown) == self._total else f" ({len(self._shown)} shown)"
         return f"{pluralize(self._total, 'exchange')} in this test{shown}, starting at {_format_time(self._start_ms)}"
 

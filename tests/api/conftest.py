@@ -175,7 +175,7 @@ def read_response(connection: socket.socket, method: str = "GET") -> ApiResponse
 def assert_error(
     response: ApiResponse, code: str, contract: Contract = DEFAULT_CONTRACT, *, head: bool = False
 ) -> dict[str, Any]:
-    """Assert that a response is a complete error response with a code; return the members of the error."""
+    """Assert that a response is a complete error response with the given code; return the members of the error."""
     summary = (response.status, response.body[:300])
     assert response.status == contract.status_of(ERRORS[code]), summary
     assert response.header("content-type") == "application/json", summary
@@ -224,7 +224,7 @@ def mode(request: pytest.FixtureRequest) -> ClientMode:
 
 
 def assert_no_problem_but_unrouted(fake: FakeCredits) -> None:
-    """Assert that there is no problem except requests to unknown paths, which tests of routing make."""
+    """Assert that the only problems are requests to unknown paths, which routing tests make on purpose."""
     assert [problem.text for problem in fake.sandbox.find_problems() if problem.kind != "unrouted"] == []
 
 

@@ -1,4 +1,4 @@
-"""The application under any ASGI server: Starlette's test client, plain uvicorn, mounted, and hand-written scopes."""
+"""The ASGI application under Starlette's test client and plain uvicorn, mounted, and with hand-written scopes."""
 
 import asyncio
 import json
@@ -95,10 +95,10 @@ def uvicorn_server() -> Iterator[UvicornServer]:
 
 @pytest.fixture(params=["test-client", "uvicorn"])
 def client(request: pytest.FixtureRequest, credits: FakeCredits, app: ASGIApp) -> Iterator[httpx2.Client]:
-    """Yield a client of the application under Starlette's test client, and over a socket under plain uvicorn."""
+    """Yield Starlette's test client for the application, or a client that reaches it through plain uvicorn."""
     headers = {"X-API-Key": credits.api_key}
     if request.param == "test-client":
-        with TestClient(app, headers=headers) as client:  # its `with` runs the lifespan
+        with TestClient(app, headers=headers) as client:  # the `with` block runs the lifespan
             yield client
         return
     server: UvicornServer = request.getfixturevalue("uvicorn_server")
@@ -108,7 +108,7 @@ def client(request: pytest.FixtureRequest, credits: FakeCredits, app: ASGIApp) -
 
 
 def client_of(base_url: str, headers: dict[str, str]) -> httpx2.Client:
-    """Return a client that tries again while the server starts."""
+    """Return a client that retries connecting while the server starts."""
     transport = httpx2.HTTPTransport(retries=3, verify=False)
     return httpx2.Client(base_url=base_url, headers=headers, timeout=LIMIT_S, transport=transport)
 
@@ -182,7 +182,7 @@ def test_head_has_the_headers_of_get_and_no_body(client: httpx2.Client) -> None:
 
 
 def test_a_response_has_at_most_one_date(client: httpx2.Client) -> None:
-    """ASGI servers add Date."""
+    """ASGI servers add a Date header themselves."""
     assert len(client.get(BALANCE).headers.get_list("date")) <= 1
 
 

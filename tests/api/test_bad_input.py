@@ -311,7 +311,7 @@ PATHS: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("name", PATHS)
 def test_path_segments_are_decoded_once_and_never_normalized(api_with_ada: Api, name: str) -> None:
-    """Each segment is decoded once; an empty one, `//`, `.` and `..` are 404, never normalised; `%zz` is 400."""
+    """Empty segments are 404, and so are `.` and `..`, encoded or not; an invalid escape such as `%zz` is 400."""
     target, code = PATHS[name]
     before = api_with_ada.state()
     response = api_with_ada.send(Request("GET", target, api_with_ada.as_server, b""))
@@ -334,7 +334,7 @@ def test_id_of_256_characters_is_accepted(api_with_ada: Api) -> None:
 
 @pytest.mark.parametrize("method", sorted(HTTP_METHODS - {"GET", "PUT", "CONNECT", "HEAD"}))
 def test_unsupported_http_method_is_rejected_with_405(api_with_ada: Api, method: str) -> None:
-    """405 + Allow, for every method that the HTTP parser knows (QUERY is one)."""
+    """Every other method that the HTTP parser knows, such as QUERY, gets a 405 with an Allow header."""
     before = api_with_ada.state()
     response = api_with_ada.send(Request(method, USER, api_with_ada.as_server, b""))
     assert_error(response, "method_not_allowed")
@@ -887,7 +887,7 @@ def resident_bytes() -> int:
 
 
 def send_chunked_body(connection: socket.socket, head: bytes, size: int) -> None:
-    """Send a chunked body of `size` bytes, until the server closes the connection."""
+    """Send a chunked body of `size` bytes; stop early if the server closes the connection."""
     chunk = memoryview(b"%x\r\n" % MIB + b" " * MIB + b"\r\n")
     try:
         connection.sendall(head)
@@ -895,7 +895,7 @@ def send_chunked_body(connection: socket.socket, head: bytes, size: int) -> None
             connection.sendall(chunk)
         connection.sendall(b"0\r\n\r\n")
     except OSError:
-        pass  # rejected, and the connection closed
+        pass  # the server has rejected the body and closed the connection
 
 
 @pytest.mark.parametrize("size", [64 * MIB, pytest.param(1024 * MIB, marks=pytest.mark.slow)], ids=["64 MiB", "1 GiB"])

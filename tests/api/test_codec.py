@@ -1,4 +1,4 @@
-"""The codec: fast and strict decoding agree, and every configurable form of a body."""
+"""The codec: agreement of fast and strict decoding, and every configurable form of a body."""
 
 import json
 from collections.abc import Callable
@@ -60,7 +60,7 @@ def decode_strictly(body: bytes) -> TransactionInput:
 
 
 def with_amount_limit(read: Callable[[], TransactionInput]) -> Callable[[], TransactionInput]:
-    """Reject a delta over the limit like strict decoding does; fast decoding leaves that to the ledger."""
+    """Make `read` reject a delta over the limit, as strict decoding does; fast decoding leaves that to the ledger."""
 
     def decode() -> TransactionInput:
         transaction = read()

@@ -36,7 +36,7 @@ def cors_headers(response: ApiResponse) -> dict[str, str]:
 
 @pytest.mark.parametrize("operation", list(Operation))
 def test_preflight_allows_get_from_any_origin_with_token_headers(api_with_ada: Api, operation: Operation) -> None:
-    """Any origin, GET, headers `Authorization` and `Content-Type`, never the API key."""
+    """Any origin may send GET requests with `Authorization` and `Content-Type`, but not with the API key."""
     response = preflight(api_with_ada, operation)
     assert (response.status, response.body) == (204, b"")
     assert cors_headers(response) == {
@@ -53,7 +53,6 @@ def test_preflight_allows_get_from_any_origin_with_token_headers(api_with_ada: A
 @pytest.mark.parametrize("requested_headers", [b"x-api-key", b"X-API-Key, authorization", b"*"])
 @pytest.mark.parametrize("method", [b"GET", b"POST", b"PUT", b"DELETE"])
 def test_preflight_never_allows_api_key_or_writes(api_with_ada: Api, requested_headers: bytes, method: bytes) -> None:
-    """The response allows neither the API key header nor any write method."""
     headers = [
         ORIGIN_HEADER,
         (b"access-control-request-method", method),
@@ -112,7 +111,7 @@ EXPOSED_CORS_HEADERS = {
 def test_success_and_error_responses_expose_headers_to_scripts(
     api_with_ada: Api, operation: Operation, user: str, credentials: str, status: int
 ) -> None:
-    """X-Request-Id, X-Fake-Credits-Cause and Retry-After are exposed, also by error responses."""
+    """X-Request-Id, X-Fake-Credits-Cause and Retry-After are exposed, even on error responses."""
     body = GRANT if operation is Operation.CREATE_TRANSACTION else b""
     response = api_with_ada.call(
         operation,
@@ -155,7 +154,7 @@ def test_fake_paths_reject_preflight(api_with_ada: Api, path: str) -> None:
     assert response.status in (404, 405)
 
 
-# ---------------------------------------------------------------- disabled, and a list of origins
+# ---------------------------------------------------------------- CORS disabled or limited to a list of origins
 
 
 @pytest.fixture

@@ -146,7 +146,7 @@ def test_unusable_authorization_header_next_to_api_key_is_ignored(api_with_ada: 
 @pytest.mark.parametrize("repeated", ["key", "token", "both"])
 @pytest.mark.parametrize("operation", list(Operation))
 def test_multiple_credentials_are_rejected_as_ambiguous(api_with_ada: Api, repeated: str, operation: Operation) -> None:
-    """400 ambiguous_credentials: both sent, or one of them twice, even if they are the same."""
+    """Sending both credentials, or one of them twice, gives 400 ambiguous_credentials, even if the values are equal."""
     key, token = api_with_ada.as_server, api_with_ada.as_user("ada")
     credentials = {"key": [*key, *key], "token": [*token, *token], "both": [*key, *token]}[repeated]
     response = call_operation(api_with_ada, operation, "ada", credentials)

@@ -66,7 +66,7 @@ def fake_with_rules(shared: SharedResources, *rules: Rule, clock: datetime = NOO
 
 
 def test_schema_drift_skips_not_json_body(shared: SharedResources) -> None:
-    """Such a body may have status 200 and the media type of the API."""
+    """A response with such a body may have status 200 and the API's media type."""
     for body in ("html", "bom"):
         not_json = Rule(effect=NotJson(200, body), phase="after", stack=True)
         with fake_with_rules(shared, not_json, Rule(effect=SchemaDrift())) as fake:
@@ -85,7 +85,7 @@ def test_retry_after_date_is_capped_at_last_datetime(shared: SharedResources) ->
 
 
 def test_exception_in_where_function_fails_call_and_test(shared: SharedResources) -> None:
-    """It is a mistake in the test, not a bug in the fake; the traceback points into the test."""
+    """Such an exception is a mistake in the test, not a bug in the fake; the traceback points into the test."""
     with fake_with_rules(shared) as fake:
 
         def fail(call: IncomingCall) -> bool:

@@ -92,7 +92,7 @@ def test_allowed_host_is_accepted(host: str) -> None:
     ],
 )
 def test_exposed_server_checks_host_of_control_plane_only(path: bytes, is_accepted: bool) -> None:
-    """Any Host can reach the API and health checks; `/_fake/` needs `--allow-host NAME` (docs, "Command line")."""
+    """The API and health checks accept any Host; `/_fake/` needs `--allow-host NAME` (docs, "Command line")."""
     assert (error_type(HostPolicy(is_exposed=True), "compose-name", path) is None) == is_accepted
     assert error_type(HostPolicy(("compose-name",), is_exposed=True), "compose-name", path) is None
 

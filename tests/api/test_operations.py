@@ -65,7 +65,6 @@ def assert_success(response: ApiResponse, status: int, body: bytes) -> None:
 
 
 def test_create_user_returns_201_then_200_without_changes(frozen_api: Api) -> None:
-    """PUT a user → 201 first, 200 after; createUser on an existing user changes nothing."""
     assert_success(frozen_api.call(Operation.CREATE_USER), 201, USER_ADA_BODY)
     frozen_api.grant(5)
     before = frozen_api.state()
@@ -150,7 +149,7 @@ def test_reads_change_nothing(api: Api) -> None:
 
 
 def test_body_of_a_read_is_ignored(api: Api) -> None:
-    """The API README does not define a body for reads; it is read up to the limit and ignored."""
+    """The API README does not define a body for reads; such a body is read up to the limit and ignored."""
     api.credits.user("ada", balance=5)
     assert api.call(Operation.GET_BALANCE, body=b"nonsense").body == b'{"balance":5}'
 
@@ -174,7 +173,7 @@ def test_body_of_a_read_is_ignored(api: Api) -> None:
     ],
 )
 def test_create_transaction_appends_entry_and_returns_it(frozen_api: Api, body: bytes, delta: int, reason: str) -> None:
-    """A number that is integer-valued (10, 10.0, 1e1) → 201 with exactly delta, reason and createdAt."""
+    """Any integer-valued number (10, 10.0, 1e1) is accepted; the response has only delta, reason and createdAt."""
     frozen_api.credits.user("ada", balance=1000)
     response = frozen_api.call(Operation.CREATE_TRANSACTION, body=body)
     assert_success(
@@ -228,7 +227,7 @@ def test_grant_over_ceiling_is_rejected_and_changes_nothing(api: Api) -> None:
 
 @pytest.mark.parametrize("pair", [(10, "consume"), (-10, "grant"), (-10, "refund"), (0, "grant"), (0, "consume")])
 def test_delta_with_wrong_sign_is_rejected(api: Api, pair: tuple[int, str]) -> None:
-    """Grant and refund must be > 0, consume < 0; otherwise a 400 names delta."""
+    """The delta must be positive for grant and refund, and negative for consume; otherwise, a 400 names the field."""
     api.credits.user("ada", balance=100)
     before = api.state()
     body = json.dumps({"delta": pair[0], "reason": pair[1]}).encode()
@@ -265,7 +264,7 @@ def test_balance_is_sum_of_accepted_deltas(shared: SharedResources, deltas: list
 
 @pytest.mark.parametrize("operation", [item for item in Operation if item not in ("createUser", "listUsers")])
 def test_unknown_user_returns_404_naming_application_that_has_it(api: Api, operation: Operation) -> None:
-    """404 user_not_found, except for createUser; the message names an application that has the user."""
+    """The message names another application only if the user exists there."""
     api.credits.user("ada", application_id="elsewhere")
     body = GRANT if operation is Operation.CREATE_TRANSACTION else b""
     before = api.state()
@@ -402,7 +401,7 @@ LISTS = [Operation.LIST_USERS, Operation.LIST_TRANSACTIONS]
 @pytest.mark.parametrize("operation", LISTS)
 @pytest.mark.parametrize("count", [1, 19, 20, 21, 40, 41])
 def test_pages_have_20_items_in_order_and_last_has_no_cursor(api: Api, operation: Operation, count: int) -> None:
-    """20 per page, newest first for transactions, creation order for users; nextCursor is absent at the end."""
+    """Transactions are listed newest first, users in creation order; only the last page has no nextCursor."""
     expected = create_items(api, operation, count)
     pages: list[list[str]] = []
     query = b""
@@ -510,7 +509,7 @@ def first_cursor(api: Api, operation: Operation) -> str:
     ],
 )
 def test_invalid_cursor_is_rejected(api: Api, operation: Operation, query: str) -> None:
-    """400 invalid_cursor: tampered, empty, repeated."""
+    """A tampered, empty or repeated cursor gives 400 invalid_cursor."""
     create_items(api, operation, 21)
     cursor = first_cursor(api, operation)
     text = query.format(c=cursor, short=cursor[:-1], swapped=cursor.swapcase())

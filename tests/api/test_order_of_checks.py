@@ -1,6 +1,6 @@
-"""Two violations at once: the earlier check of the docs ("Contract") wins, and nothing is written.
+"""When a request fails two checks, the one that the docs ("Contract") list first wins, and nothing is written.
 
-Host → route → method → body, bounded → credential → permission (scope before user) → ids and body → domain.
+Host → route → method → body size → credential → permission (scope before user) → ids and body → domain.
 """
 
 from dataclasses import replace
@@ -99,7 +99,7 @@ CASES: list[tuple[str, str, str, bytes, str, Headers, bytes]] = [
     ("token_expired", "insufficient_scope", "GET", b"/v1/applications/app-id/users", "expired", [], b""),
     ("invalid_token", "forbidden", "GET", USER, "forged", [], b""),
     ("invalid_token", "insufficient_scope", "PUT", USER, "forged", [], b""),
-    # scope before the user, both before existence
+    # scope before the user, both before the user's existence
     ("insufficient_scope", "forbidden", "PUT", USER, "bob", [], b""),
     ("insufficient_scope", "forbidden", "POST", USER + b"/transactions", "bob", [JSON], GRANT),
     ("insufficient_scope", "user_not_found", "POST", UNKNOWN_USER + b"/transactions", "ada", [JSON], GRANT),
@@ -161,7 +161,7 @@ def test_earlier_check_wins(api_with_ada: Api, case: tuple[str, str, str, bytes,
     ],
 )
 def test_host_check_comes_first(live_api: Api, method: str, target: bytes, caller: str) -> None:
-    """Host (live only) → route → method → …: requests with a wrong Host, including preflights, get no other error."""
+    """On the live server, a request with a wrong Host gets no other error, even if it is a preflight."""
     headers = [
         FOREIGN_HOST,
         *credentials_of(live_api, caller),

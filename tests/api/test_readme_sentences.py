@@ -57,7 +57,7 @@ def server_client(api: Api) -> ServerClient:
 
 @pytest.fixture
 def ada_client(api: Api) -> UserClient:
-    """Return a client of the user ada, who has 100 credits; bob exists too."""
+    """Return a client for the user ada, who has 100 credits; bob exists too."""
     api.credits.user("ada", balance=100)
     api.credits.user("bob", balance=7)
     return api.credits.user_client("ada")
@@ -373,7 +373,7 @@ def test_user_client_cannot_write(api: Api, ada_client: UserClient) -> None:
 
 
 class UserTokenTransport:
-    """A transport that replaces the API key with a user token, like a tampered front end."""
+    """A transport that sends a user token instead of the API key, as a tampered-with front end might."""
 
     def __init__(self, api: Api, client: UserClient) -> None:
         self._headers = api.as_user()

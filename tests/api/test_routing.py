@@ -79,7 +79,7 @@ def test_wrong_method_error_names_allowed_methods(path: bytes, allow: str) -> No
 
 
 class _ParserCallbacks:
-    """Parser callbacks for httptools that record whether the headers are complete."""
+    """Callbacks for the httptools parser that record whether the headers are complete."""
 
     def __init__(self) -> None:
         self.complete = False
@@ -100,7 +100,7 @@ def is_parsed(method: str) -> bool:
     return callbacks.complete
 
 
-# Methods from IANA's registry, RTSP and ICAP, and misspellings, which a parser may or may not accept.
+# Methods that a parser may or may not accept: from IANA's registry, RTSP and ICAP, and misspellings.
 CANDIDATES = sorted(
     HTTP_METHODS
     | {"BASELINE-CONTROL", "CHECKIN", "LABEL", "MKREDIRECTREF", "MKWORKSPACE", "ORDERPATCH", "PRI", "UPDATE"}

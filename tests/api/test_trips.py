@@ -23,11 +23,11 @@ MAX_PLAIN_MODULES = 14
 MAX_FAULT_MODULES = 6
 MAX_HANDLE_LINES = 40
 STEPS = {"size of the body": "body (size-limited)", "content of the body": "body decoding"}
-"""The steps that the docs call by another name than the pipeline does."""
+"""Steps whose names in the docs differ from those in the pipeline."""
 
 
 def modules_of(call: Callable[[], object]) -> set[str]:
-    """Return the modules of the package from which a call runs code."""
+    """Return the package's modules whose code runs during a call."""
     modules: set[str] = set()
 
     def note(frame: FrameType, event: str, _argument: Any) -> None:
@@ -62,7 +62,7 @@ def test_a_plain_get_in_process_runs_few_modules_and_a_fault_adds_few() -> None:
 
 
 def test_handle_fits_on_one_screen_and_awaits_only_waits() -> None:
-    """It awaits only waits, and methods of faults and deliveries that await only waits."""
+    """It awaits only `Wait` objects, and methods of faults and deliveries that await nothing else."""
     source = inspect.getsource(pipeline.handle)
     assert len(source.splitlines()) <= MAX_HANDLE_LINES
     awaited = [ast.unparse(node.value) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Await)]

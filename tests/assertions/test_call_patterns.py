@@ -85,7 +85,7 @@ def test_unknown_operation_is_rejected(operation: Any) -> None:
 
 @pytest.mark.parametrize("operation", [5, None, ["createUser"], b"createUser"])
 def test_operation_of_another_type_is_rejected(operation: Any) -> None:
-    """None stands for any call where no operation is required."""
+    """Where the operation is optional, None means any call; here it is required."""
     with pytest.raises(TypeError, match="an operation must be a str, such as 'createTransaction', not "):
         parse_operation(operation)
 

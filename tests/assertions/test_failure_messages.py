@@ -107,7 +107,7 @@ def test_last_calls_are_shown_when_there_are_too_many(journal: JournalAssertions
 
 
 def test_secrets_and_control_characters_are_removed(journal: JournalAssertions, write_entry: WriteEntry) -> None:
-    """Text is truncated after redaction, because part of a key is still secret."""
+    """Text is truncated only after redaction, because even part of a key is secret."""
     write_entry(user="x" * 30 + API_KEY, headers={"traceparent": TOKEN}, idempotency_key="\x1b[2J\u202e")
     write_entry("", method="GET", target=f"/{API_KEY}", user=TOKEN)
     with pytest.raises(AssertionError) as error:

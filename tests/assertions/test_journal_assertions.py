@@ -36,7 +36,7 @@ def run(request: pytest.FixtureRequest) -> RunMain:
 
 @pytest.fixture(autouse=True)
 def no_threads_or_watchers_left(journal: JournalAssertions) -> Iterator[None]:
-    """Fail when a test leaves a thread or a journal watcher."""
+    """Fail a test that leaves a thread or a journal watcher behind."""
     before = threading.active_count()
     yield
     assert threading.active_count() == before
@@ -94,7 +94,7 @@ def test_assert_not_called_checks_one_call_or_all_calls(journal: JournalAssertio
 
 
 def test_counts_fail_after_entries_were_dropped() -> None:
-    """Only assertions about absence and counts depend on dropped entries; presence and order do not."""
+    """Dropped entries can affect absence and counts, but not the presence or order of entries that remain."""
     journal = JournalAssertions(threading.RLock(), limit=2)
     for ordinal in (1, 2):
         journal.write(entry(ordinal))
@@ -116,7 +116,7 @@ def test_counts_fail_after_entries_were_dropped() -> None:
             AssertionError, match=unknown % ("createTransaction", f" {times} times") + "2 of the 2 exchanges"
         ):
             journal.assert_called("createTransaction", times=times)
-    for times in (1, 4):  # these are certain
+    for times in (1, 4):  # wrong whether or not the dropped entry matched
         with pytest.raises(AssertionError, match=f"createTransaction was called at least 2 times, not {times} time"):
             journal.assert_called("createTransaction", times=times)
     with pytest.raises(AssertionError, match="the journal has dropped 1 older exchange and keeps 2"):
@@ -252,7 +252,7 @@ def test_async_wait_for_waits_until_enough_calls(
 
 
 def test_wait_for_sees_replaced_entry(journal: JournalAssertions, write_entry: WriteEntry) -> None:
-    """An example is a write that is committed after its client timed out."""
+    """For example, a write may be committed after its client timed out."""
     late = write_entry(delivered=False)
     replacing = in_thread(lambda: journal.replace(structs.replace(late, committed=True)))
     (replaced,) = journal.wait_for("createTransaction", committed=True, delivered=False)

@@ -44,7 +44,7 @@ def test_every_auth_failure_reason_is_accepted(reason: str) -> None:
 
 
 def test_rule_and_its_code_are_accepted_once_declared() -> None:
-    """They are still accepted after the rule's block, even if the rule never fired."""
+    """They are still accepted after the rule's `with` block has ended, even if the rule never fired."""
     with FakeCredits() as credits:
         rule: RuleFields = {"name": "storm", "optional": True, "nth": 1}
         with credits.faults(Status(503, code="meltdown"), "getBalance", **rule):

@@ -40,7 +40,7 @@ CONTRACTS = {
 
 
 class ClientSetup(NamedTuple):
-    """The driver and the kind of clients of a test."""
+    """The driver and the kind of client that a test uses."""
 
     driver: Literal["in-process", "live"]
     clients: Literal["sync", "async"]
@@ -104,7 +104,7 @@ class ApiEnvironment:
         return self.server_with(self.fake.api_key)
 
     def server_with(self, key: str, contract: Contract | None = None) -> ServerClient:
-        """Return a client with another key or another contract."""
+        """Return a server client with the given key and, optionally, another contract."""
         contract = contract or self.contract
         if self._setup.clients == "sync":
             return ServerClient(self._url, key, contract=contract, transport=self._sync)
@@ -161,7 +161,7 @@ def _environment_params() -> list[Any]:
 def env(
     request: pytest.FixtureRequest, shared: SharedResources, documents: dict[str, OpenApiChecker]
 ) -> Iterator[ApiEnvironment]:
-    """Yield an environment; at the end the fake has no problems, and at least one response was checked."""
+    """Yield an environment; afterwards, check that the fake has no problems and that some response was checked."""
     param: tuple[str, ClientSetup] = request.param
     name, setup = param
     with FakeCredits(mode=setup.driver, shared=shared, contract=CONTRACTS[name], clock=NOW) as fake:

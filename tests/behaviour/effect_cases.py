@@ -334,12 +334,12 @@ EFFECT_CASES: Mapping[str, EffectCase] = {
     "hold_at_gate before": EffectCase(_rule(HoldAtGate("door")), "spend", _unchanged, COMMITTED, spent=1),
     "hold_at_gate after": EffectCase(_after_rule(HoldAtGate("door")), "spend", _unchanged, COMMITTED, spent=1),
 }
-"""Every case by the name of the effect and the variant."""
+"""Every case, keyed by effect name and variant."""
 
 
 @contextlib.contextmanager
 def fake_with_rule(shared: SharedResources, mode: ClientMode, rule: Rule | None) -> Generator[FakeCredits]:
-    """Yield a sandbox, under a rule, in which a user has 100 credits and two transactions."""
+    """Yield a sandbox with the rule, if any, and a user who has 100 credits and two transactions."""
     with FakeCredits(mode=mode, shared=shared, balance=50, clock=START) as fake:
         fake.user("user-id", balance=100)
         if rule is not None:
@@ -365,7 +365,7 @@ def gates_released(fake: FakeCredits) -> Generator[None]:
 
 @contextlib.contextmanager
 def open_transport(fake: FakeCredits, mode: ClientMode, shared: SharedResources) -> Generator[Transport]:
-    """Yield a transport over a driver."""
+    """Yield a transport for the given mode."""
     driver = InProcessDriver(shared.app(fake.sandbox.contract), fake.sandbox)
     transport = InProcessTransport(driver) if mode == "in-process" else NetworkTransport(fake.base_url)
     yield transport

@@ -49,7 +49,6 @@ class RawConnection:
         return self
 
     def send(self, request: RequestSpec) -> None:
-        """Send a request."""
         headers = [(b"host", self._host.encode()), (b"content-length", b"%d" % len(request.body))]
         lines = b"".join(b"%b: %b\r\n" % header for header in (*headers, *request.headers(self._fake)))
         self.socket.sendall(f"{request.method} {request.target} HTTP/1.1\r\n".encode() + lines + b"\r\n" + request.body)
@@ -73,7 +72,7 @@ class RawConnection:
         return ReceivedResponse(int(lines[0].split()[1]), fields, body, outcome)
 
     def _detect_outcome(self, stall_after: int | None) -> Outcome | None:
-        """Return how the response has ended, or None if it is incomplete."""
+        """Return how the response ended, or None if it is still incomplete."""
         head, gap, body = self._received.partition(b"\r\n\r\n")
         if stall_after == -1 or (gap and stall_after is not None and len(body) >= stall_after):
             self.socket.settimeout(_STALL_CHECK_S)
@@ -85,7 +84,7 @@ class RawConnection:
         return "whole" if whole else None
 
     def _receive(self) -> Outcome | None:
-        """Receive data, and return how the connection has ended, or None if it is open."""
+        """Receive data, and return how the connection ended, or None if it is still open."""
         try:
             chunk = self.socket.recv(65536)
         except TimeoutError:
@@ -96,7 +95,7 @@ class RawConnection:
         return None if chunk else "closed"
 
     def reset(self) -> None:
-        """Close with an RST, like a client that is killed."""
+        """Close the connection with an RST, like a client that was killed."""
         linger = (1).to_bytes(4, "little") + bytes(4)
         with contextlib.suppress(OSError):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

@@ -1,4 +1,4 @@
-"""A client for calls that get no response: it times out after a moment."""
+"""A client with a short timeout, for calls that get no response."""
 
 import contextlib
 from collections.abc import Generator
@@ -17,7 +17,7 @@ from tests.behaviour.raw_connection import wait_until
 
 @dataclass
 class _JournaledTransport:
-    """A transport whose calls fail only once the journal has an entry for them, however late the server runs."""
+    """A transport that raises a failure only once the call has a journal entry, however slow the server is."""
 
     transport: Transport
     journal: Journal

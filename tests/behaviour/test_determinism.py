@@ -1,4 +1,4 @@
-"""The same seed and calls give the same faults in any process, driver and schedule."""
+"""The same seed and calls produce the same faults, whatever the process, driver or schedule."""
 
 import asyncio
 import contextlib
@@ -78,7 +78,7 @@ def test_live_and_in_process_journals_are_equal(shared: SharedResources, seed: i
 
 
 def journal_digest() -> str:
-    """Return a digest of the journals of some seeds, for comparison between processes."""
+    """Return a digest of the journals for several seeds, for comparison between processes."""
     shared = SharedResources()
     texts = [run_workload(WorkloadConfig(seed), shared, generate_calls(seed, CALL_COUNT)) for seed in range(10)]
     return hashlib.sha256("".join(texts).encode()).hexdigest()

@@ -84,7 +84,7 @@ def short_timeout_client(fake: FakeCredits, mode: ClientMode, shared: SharedReso
 def add_late_write(
     fake: FakeCredits, short_timeout_client: ServerClient, delta: int, after_ms: int = 60_000
 ) -> ActiveRule:
-    """Make a write of ada that times out and commits later; return its rule."""
+    """Make a write for ada that times out and commits later, and return its rule."""
     rule = fake.faults.add(LateWrite(after_ms), "createTransaction")
     with pytest.raises(Timeout):
         short_timeout_client.create_transaction(APP, ADA, delta=delta, reason="consume")

@@ -57,7 +57,7 @@ class SpendThread(threading.Thread):
 
 
 def start_spending(fake: FakeCredits, count: int) -> list[SpendThread]:
-    """Start threads that spend a credit each."""
+    """Start threads that each spend one credit."""
     threads = [SpendThread(fake) for _ in range(count)]
     for thread in threads:
         thread.start()

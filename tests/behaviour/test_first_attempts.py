@@ -40,7 +40,7 @@ def control(shared: SharedResources) -> Iterator[ControlClient]:
             yield client
 
 
-# ------------------------------------------------------------ operations by the names of the clients' methods
+# ------------------------------------------------------------ client method names as operations
 
 
 def toml_rule(fake: FakeCredits, folder: Path) -> Rule:
@@ -205,7 +205,7 @@ def test_error_for_a_credential_in_the_wrong_place_says_where_it_goes(
     message: str,
     api_key: str,
 ) -> None:
-    """The request is also recorded in the sandbox of the credential, not in the server's default one."""
+    """The request is recorded in the sandbox that the credential belongs to, not in the server's default one."""
     with FakeCredits(shared=shared, api_key=api_key, balance=5) as fake, FakeCredits(shared=shared) as other:
         with httpx2.Client(transport=fake.transport("httpx2"), base_url="http://credits") as client:
             error = client.get(BALANCE, headers=headers(fake)).json()["error"]
@@ -227,7 +227,7 @@ def test_error_for_a_foreign_generated_key_as_token_says_where_it_goes(shared: S
 
 
 def test_contract_that_sends_both_credentials_alike_gives_no_hint() -> None:
-    """Only the number of segments tells them apart then."""
+    """In that case, only the number of segments distinguishes a token from an API key."""
     header = Contract().user_token
     with FakeCredits(contract=Contract(api_key=header)) as fake:
         with httpx2.Client(transport=fake.transport("httpx2")) as client:
@@ -250,7 +250,7 @@ _NOT_FOR_TESTS = {"watch", "unwatch", "write", "replace", "next_ordinal", "sched
 
 
 def wrong_calls(fake: FakeCredits) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Yield calls of every public method with a wrong value for each argument in turn."""
+    """Yield calls to every public method, with a wrong value for each argument in turn."""
     for owner in (fake, fake.journal, fake.clock, fake.faults):
         for name, method in inspect.getmembers(owner, inspect.ismethod):
             if name.startswith("_") or name in _BLOCKING | _NOT_FOR_TESTS:
@@ -272,7 +272,7 @@ def _call(method: Callable[..., object], args: list[Any], kwargs: dict[str, Any]
 
 
 def test_value_of_a_wrong_type_raises_an_error_that_is_ours() -> None:
-    """A TypeError or ValueError with a message, or an assertion that failed; never an AttributeError or OSError."""
+    """The error is a FakeCreditsError, an AssertionError, or a TypeError or ValueError with a message."""
     unexpected: list[str] = []
     with FakeCredits(users={"ada": 5}) as fake:
         for label, call in wrong_calls(fake):

@@ -1,4 +1,4 @@
-"""Gates make races deterministic: with threads, asyncio and trio, in process, live, and for other processes."""
+"""Gates make races deterministic with threads, asyncio and trio, in process and live, and across processes."""
 
 import asyncio
 import subprocess

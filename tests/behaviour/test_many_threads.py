@@ -24,7 +24,7 @@ def short_switch_interval() -> Iterator[None]:
 
 
 def run_concurrently(jobs: Sequence[Callable[[], None]]) -> None:
-    """Run jobs in threads that start together, and raise what any of them raised."""
+    """Run jobs in threads that start together, and re-raise the first failure."""
     start = threading.Barrier(len(jobs))
     failures: list[BaseException] = []
 
@@ -45,7 +45,7 @@ def run_concurrently(jobs: Sequence[Callable[[], None]]) -> None:
 
 
 def write_job(client: ServerClient, count: int, delta: int) -> Callable[[], None]:
-    """Return a job that grants and consumes credits in turn, ``count`` times."""
+    """Return a job that alternately grants and consumes credits, ``count`` times in total."""
 
     def job() -> None:
         for number in range(count):
@@ -94,7 +94,7 @@ def test_8000_writes_from_eight_threads_lose_none() -> None:
 
 @pytest.mark.slow
 def test_800_000_writes_from_eight_threads_lose_none() -> None:
-    """This takes about a minute; the default test does a hundredth of it."""
+    """This takes about a minute; the test that runs by default makes a hundredth as many writes."""
     write_in_process(THREADS * 100_000)
 
 
@@ -137,7 +137,7 @@ def test_racing_threads_over_both_drivers_never_overspend_balance() -> None:
 
 
 def test_paging_during_concurrent_writes_skips_and_repeats_nothing() -> None:
-    """Newest first, each walk returns the transactions that existed when it began, once each, in order."""
+    """Each walk returns the transactions that existed when it began, newest first, each exactly once."""
     with FakeCredits(balance=None) as fake:
         fake.user(USER)
         walks: list[list[int]] = []

@@ -102,7 +102,7 @@ def logged_warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 @pytest.fixture
 def no_warnings_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Check that nothing is logged."""
+    """Check that nothing above INFO is logged."""
     with caplog.at_level(logging.DEBUG):
         yield
     assert logged_warnings(caplog) == []
@@ -110,7 +110,7 @@ def no_warnings_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 @pytest.fixture
 def nothing_left_open(no_warnings_logged: None, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Check that no thread, task or socket is left open; tasks and sockets warn when garbage-collected."""
+    """Check that no threads, tasks or sockets are left over; tasks and sockets warn when garbage-collected."""
     with FakeCredits(mode="live") as first:
         first.serve()  # the first uvloop loop opens descriptors that stay open
     gc.collect()

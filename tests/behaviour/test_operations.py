@@ -219,7 +219,7 @@ def test_iterator_fetches_pages_lazily(env: ApiEnvironment) -> None:
     before = len(env.fake.journal)
     list(islice(env.server.iter_users(APP), 1))
     page_count = len(env.fake.journal) - before
-    assert page_count in (1, 2)  # the blocking wrapper collects an async iterator completely
+    assert page_count in (1, 2)  # the blocking wrapper exhausts async iterators
 
 
 def test_unknown_route_error_names_nearest_operation_and_its_setting(env: ApiEnvironment) -> None:

@@ -1,4 +1,4 @@
-"""Faults raise the same errors in process and live: httpx2, httpx and the clients, sync and async."""
+"""Faults raise the same errors in process and live, in httpx2, httpx and the clients, both sync and async."""
 
 import importlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -247,7 +247,7 @@ def _is_independent(name: str) -> bool:
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("name", [name for name in EFFECT_CASES if _is_independent(name)])
 def test_clients_behave_the_same_in_process_and_live(shared: SharedResources, name: str, loop: str) -> None:
-    """The errors have the same type, with a cause of the same type."""
+    """The errors have the same type, and so do their causes."""
     case = EFFECT_CASES[name]
     timeout_s = SHORT_TIMEOUT_S if case.outcome == "timeout" else TIMEOUT_S
     in_process, live = (

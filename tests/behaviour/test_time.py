@@ -1,4 +1,4 @@
-"""Virtual time: delays without real time, the order of timeouts, and everything that follows the clock."""
+"""Virtual time: delays that take no real time, the order of timeouts, and everything that depends on the clock."""
 
 import asyncio
 from collections.abc import Callable
@@ -91,7 +91,7 @@ def test_latency_switches_real_clock_to_offset() -> None:
 
 
 def test_write_delayed_beyond_timeout_commits_late_after_retry() -> None:
-    """The back-off of the application uses the clock of the sandbox, so it takes no real time."""
+    """The application's back-off uses the sandbox's clock, so it takes no real time."""
     with frozen_fake() as credits:
         credits.faults.add(Latency(45_000), "createTransaction", phase="before", nth=1)
         with pytest.raises(Timeout):
@@ -229,7 +229,7 @@ def test_async_tenacity_waits_for_retry_after_on_sandbox_clock() -> None:
 
 @pytest.mark.parametrize("run", ["asyncio", "trio"])
 def test_latencies_of_concurrent_tasks_overlap(run: str) -> None:
-    """Ten gathered calls of 100 ms move the clock by 100 ms."""
+    """Ten concurrent calls with a latency of 100 ms each advance the clock by 100 ms in total."""
 
     async def with_asyncio(credits: FakeCredits) -> None:
         await asyncio.gather(*(credits.async_server_client.get_balance(APP, "ada") for _ in range(10)))
@@ -347,7 +347,7 @@ def test_created_at_and_token_expiry_follow_latency() -> None:
         token = credits.token("ada", expires_in_s=10)
         credits.faults.add(Latency(20_000), "createTransaction")
         assert consume(credits.server_client, 1).created_at == NOON + timedelta(seconds=20)
-        for _ in range(4):  # beyond the leeway of a minute
+        for _ in range(4):  # well past the expiry and the leeway
             consume(credits.server_client, 1)
         transport = InProcessTransport(driver_for(credits))
         with pytest.raises(TokenExpired):
@@ -416,7 +416,7 @@ def test_real_delay_beyond_timeout_times_out(effect: Latency | Hang) -> None:
 @pytest.mark.parametrize("delays", ["virtual", "real"])
 @pytest.mark.parametrize("library", ["freezegun", "time-machine"])
 def test_nothing_hangs_with_frozen_wall_clock(mode: ClientMode, delays: str, library: str) -> None:
-    """Frozen-time libraries stop the sandbox's clock, but not the clock of delays and timeouts."""
+    """Time-freezing libraries stop the sandbox's clock, but not the clock used for delays and timeouts."""
     frozen_time = freezegun.freeze_time(NOON) if library == "freezegun" else time_machine.travel(NOON, tick=False)
     with frozen_time, FakeCredits(balance=100, mode=mode, delays=delays) as credits:  # type: ignore[arg-type]
         with credits.faults(Latency(5)):

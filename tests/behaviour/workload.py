@@ -149,7 +149,7 @@ def _draw(rng: random.Random, user: str) -> Callable[[UserClients], object]:
 
 
 def generate_calls(seed: int, count: int, users: Sequence[str] = USERS) -> list[WorkloadCall]:
-    """Return the calls of a workload, the same for the same seed."""
+    """Return the calls of a workload, which are always the same for the same seed."""
     rng = random.Random(seed)  # noqa: S311 - no secret
     calls: list[WorkloadCall] = []
     for _ in range(count):
@@ -172,7 +172,7 @@ class WorkloadConfig:
 
     @contextlib.contextmanager
     def open_fake(self, shared: SharedResources) -> Generator[FakeCredits]:
-        """Yield a fresh sandbox whose clock moves with delays only; verify its ledger at the end."""
+        """Yield a fresh sandbox whose clock moves only with delays; verify its ledger at the end."""
         balances = dict.fromkeys(self.users[:-1], 20)
         options: dict[str, Any] = {"faults": self.rules, "clock": START, "users": balances, "seed": self.seed}
         with FakeCredits(mode=self.mode, shared=shared, **options) as fake:

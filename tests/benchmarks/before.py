@@ -1,4 +1,4 @@
-"""The rows that compare the live server with an earlier commit: CPU per request, alternating on one machine."""
+"""Benchmarks that compare the live server's CPU time per request with that of an earlier commit."""
 
 # ruff: noqa: RUF001 - ratios have multiplication signs
 
@@ -21,7 +21,7 @@ from tests.benchmarks.plan import ROOT, BenchmarkSkipped, Measurement, Plan
 from tests.benchmarks.raw import USER
 
 COMMIT = "0b62936"
-"""The last commit whose live server carried each request through uvicorn's ASGI cycle."""
+"""The last commit in which the live server passed each request through uvicorn's ASGI cycle."""
 
 _KEY = "benchmark-key"
 _SPEND = b'{"delta":-1,"reason":"consume"}'
@@ -52,7 +52,7 @@ def post(plan: Plan) -> Measurement:
 
 
 def _compare(plan: Plan, request_line: str, headers: str, body: bytes = b"") -> Measurement:
-    """Return the CPU per request now and before: the medians of alternating rounds."""
+    """Return the CPU time per request now and at the earlier commit, as medians of alternating rounds."""
     require_proc()
     requests, rounds = plan.gets // 10, plan.rounds * 2 - 1
     with ExitStack() as stack:
@@ -75,7 +75,7 @@ def _compare(plan: Plan, request_line: str, headers: str, body: bytes = b"") -> 
 
 
 def _cpu_us(server: _RunningServer, requests: int, request_line: str, headers: str, body: bytes) -> float:
-    """Return the server's CPU per request on one connection, one request after the other."""
+    """Return the server's CPU time per request, for sequential requests on one connection."""
     filled = headers.format(key=_KEY, token=server.token)
     request = f"{request_line} HTTP/1.1\r\nHost: {server.address[0]}\r\nAccept: */*\r\n{filled}\r\n\r\n".encode() + body
     with socket.create_connection(server.address) as connection:

@@ -1,4 +1,4 @@
-"""Benchmarks of exploration: the time of a schedule, an order and a run of a command, and memory over many runs."""
+"""Benchmarks of exploration: the time per schedule, order and command run, and the memory used by many runs."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ def test_five_calls(fake_credits, number):
     assert fake_credits.balance("ada") == 90
 """
 
-# Prints the schedules run so far and the process's memory, in bytes, after each tenth of a run.
+# Prints the number of schedules run so far and the process's memory, in bytes, after each tenth of a run.
 _CONFTEST = """\
 import gc
 import sys
@@ -101,7 +101,7 @@ def orders(plan: Plan) -> Measurement:
                 asyncio.run(_check_then_act(credits.async_server_client))
                 recorder.finish()
         count = len(exploration.orders)
-        best_s = min(best_s, (time.process_time() - started_s) / (count + 3))  # and three runs without an order
+        best_s = min(best_s, (time.process_time() - started_s) / (count + 3))  # plus three runs without an order
     return Measurement(
         "{order_ms:.2f} ms of CPU (best of {rounds} rounds of {orders} orders of 3 tasks)",
         order_ms=best_s * 1000,
@@ -119,7 +119,7 @@ async def _check_then_act(api: AsyncServerClient) -> None:
 
 
 def memory(plan: Plan) -> Measurement:
-    """Measure what the last 9 in 10 schedules of a long run add to what pytest itself keeps of as many tests."""
+    """Measure the memory that the last 90% of many schedules add, beyond what pytest keeps for as many tests."""
     tests = max(10, plan.tests // 2)
     samples, plain_samples = (_explore(tests, report=False, flag=flag)["memory"] for flag in (_EXPLORE, "-q"))
     first, last = samples[0], samples[-1]
@@ -135,7 +135,7 @@ def memory(plan: Plan) -> Measurement:
 
 
 def off(plan: Plan) -> Measurement:
-    """Measure what exploration adds to a test while it is off: the CPU time of pytest, in interleaved rounds."""
+    """Measure the CPU time that exploration adds to each test while it is off, in interleaved rounds."""
     tests = max(10, plan.tests // 2)
     added_us: list[float] = []
     test_us: list[float] = []
@@ -158,7 +158,7 @@ def _cpu_s_of(tests: int, flag: str) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-# Explored with stale reads, every run gets the same response.
+# With stale reads, every explored run gets the same response.
 _NODE_SCRIPT = """\
 const { CREDITS_BASE_URL, CREDITS_API_KEY, CREDITS_APPLICATION_ID } = process.env;
 const url = `${CREDITS_BASE_URL}/v1/applications/${CREDITS_APPLICATION_ID}/users/ada/balance`;
@@ -186,7 +186,7 @@ def node(plan: Plan) -> Measurement:
         for _ in range(1 + plan.spawns):
             output = subprocess.run(command, env=environment, capture_output=True, check=True).stdout
             (exploration,) = json.loads(output)["explorations"]
-            run_count = len(exploration["schedules"]) + 3  # two references before them, and one run after them
+            run_count = len(exploration["schedules"]) + 3  # plus two reference runs before and one run after
             explored_ms.append(exploration["duration_s"] * 1000 / run_count)
             started_s = time.perf_counter()
             for _ in range(run_count):

@@ -58,7 +58,7 @@ _BATCH = 200
 
 
 def _run_nothing() -> None:
-    """Run nothing, without reading the clock."""
+    """Do nothing, in place of `Clock.run_due`, which reads the clock."""
 
 
 def timeouts(plan: Plan) -> Measurement:
@@ -95,7 +95,7 @@ def _wait_retry_after(state: tenacity.RetryCallState) -> float:
 
 
 def delays(plan: Plan) -> Measurement:
-    """Measure the overhead of an injected delay, at a higher rate and with more connections than most test suites."""
+    """Measure the overhead of an injected delay, at a higher rate and on more connections than in most test suites."""
     seconds = plan.wrk_s * plan.rounds / 2
     with run_server("delayed") as delayed_server, run_server("fake") as plain_server:
         delayed_excess = asyncio.run(_excess(delayed_server.url, delayed_server.key, seconds, _DELAY_MS))
@@ -116,7 +116,7 @@ def _quantile(values: list[float], share: float) -> float:
 
 
 async def _excess(url: str, key: str, seconds: float, delay_ms: float) -> list[float]:
-    """Return by how many milliseconds each response exceeded the delay; requests start at even intervals."""
+    """Return how many milliseconds beyond the delay each response took; requests start at even intervals."""
     host, _, port = url.removeprefix("http://").partition(":")
     request = f"GET {USER}/balance HTTP/1.1\r\nhost: {host}\r\nx-api-key: {key}\r\n\r\n".encode()
     excess: list[float] = []

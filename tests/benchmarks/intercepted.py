@@ -22,7 +22,7 @@ _PATH = USER + "/balance"
 
 
 def intercepted_requests(plan: Plan) -> Measurement:
-    """Measure a call with requests, with a session that keeps its connection and without a session."""
+    """Measure a call with requests, both with a session, which keeps its connection, and without one."""
     with (
         run_server("fake") as live,
         FakeCredits(balance=100, api_key=live.key) as fake,
@@ -56,7 +56,7 @@ def _with_fewer_calls(plan: Plan) -> Plan:
 
 
 def intercepted_httpx2(plan: Plan) -> Measurement:
-    """Measure a call with httpx2 against httpx2's own mock, at the same URL."""
+    """Compare an intercepted httpx2 call with one to httpx2's own mock, at the same URL."""
     with FakeCredits(balance=100) as fake, fake.intercept(_BASE):
         headers = {"X-API-Key": fake.api_key}
         mock = httpx2.Client(base_url=_BASE, headers=headers, transport=httpx2.MockTransport(_mock_response))

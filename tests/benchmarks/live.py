@@ -39,7 +39,7 @@ def get_with_token(plan: Plan) -> Measurement:
 
 
 def naive_fake(plan: Plan) -> Measurement:
-    """Measure a simple fake on Starlette and PyJWT, with and without a token cache."""
+    """Measure a simple fake built on Starlette and PyJWT, with and without a token cache."""
     require_wrk()
     with (
         run_server("naive") as naive_server,
@@ -92,7 +92,7 @@ def post(plan: Plan) -> Measurement:
 
 
 def memory_after_gets(plan: Plan) -> Measurement:
-    """Measure the growth of the server's memory between the first fifth and the last of many GETs."""
+    """Measure how much the server's memory grows after the first fifth of many GETs."""
     require_wrk()
     with run_server("fake") as fake:
         load = _balance_load(fake, {"X-API-Key": fake.key})

@@ -1,6 +1,6 @@
-"""Load on a server process with wrk, and its CPU time and memory.
+"""Load generation with wrk, and the CPU time and memory of a server process.
 
-CPU time is the kernel's utime and stime of the server's process, divided by the requests that wrk counted.
+CPU time is the process's utime and stime, as reported by the kernel, divided by the requests that wrk counted.
 """
 
 import json
@@ -87,9 +87,9 @@ def require_wrk() -> None:
 
 
 def best_cpu_us(loads: Sequence[WrkLoad], plan: Plan) -> list[float]:
-    """Return the server's CPU per request in microseconds for each load: the best of several interleaved rounds."""
+    """Return the microseconds of CPU time per request for each load, the best of several interleaved rounds."""
     for load in loads:
-        run_wrk(load, 1)  # the first round warms caches and connections, and is not counted
+        run_wrk(load, 1)  # warm up caches and connections; this run is not counted
     best = [float("inf")] * len(loads)
     for _ in range(plan.rounds):
         for index, load in enumerate(loads):
@@ -100,7 +100,7 @@ def best_cpu_us(loads: Sequence[WrkLoad], plan: Plan) -> list[float]:
 
 
 def run_wrk(load: WrkLoad, seconds: int) -> int:
-    """Load a server and return the number of requests; raise RuntimeError for any response other than 2xx."""
+    """Run wrk against a server and return the request count; raise RuntimeError for any response other than 2xx."""
     command = ["wrk", "-t1", f"-c{_CONNECTIONS}", f"-d{seconds}s"]
     for name, value in load.headers.items():
         command += ["-H", f"{name}: {value}"]
@@ -119,7 +119,7 @@ def run_wrk(load: WrkLoad, seconds: int) -> int:
 
 
 def run_wrk_until(load: WrkLoad, requests: int) -> int:
-    """Load a server until it has served at least ``requests``, and return how many it served."""
+    """Run wrk against a server until it has served at least ``requests`` requests, and return how many it served."""
     count = 0
     while count < requests:
         count += run_wrk(load, 1)
@@ -130,9 +130,9 @@ def run_wrk_until(load: WrkLoad, requests: int) -> int:
 def start_server(
     command: Sequence[str], port: int, folder: Path, environment: Mapping[str, str]
 ) -> "Generator[tuple[subprocess.Popen[str], float]]":
-    """Run a server for the duration of a block; yield its process and the milliseconds to its first answer.
+    """Run a server for the duration of a block; yield its process and the milliseconds until its first response.
 
-    Raises RuntimeError if it ends, or does not answer within a minute.
+    Raises RuntimeError if the server exits, or does not respond within a minute.
     """
     quiet = subprocess.DEVNULL
     started_s = time.perf_counter()
@@ -164,7 +164,7 @@ def _is_answering(port: int) -> bool:
 
 
 def cpu_s(pid: int) -> float:
-    """Return the CPU time of a process in seconds, in user and kernel mode."""
+    """Return a process's user and system CPU time in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

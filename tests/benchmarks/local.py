@@ -1,6 +1,6 @@
 """Benchmarks of calls, sandboxes, growth and memory, in this process or a new one."""
 
-# ruff: noqa: RUF001 - ratios have multiplication signs
+# ruff: noqa: RUF001 - ratios contain multiplication signs
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ _PAGE = 20
 
 
 def client_call(plan: Plan) -> Measurement:
-    """Measure an in-process call of the server client."""
+    """Measure an in-process call with the server client."""
     with FakeCredits(balance=100) as fake, _mock_client() as mock:
         get_balance = fake.server_client.get_balance
         fake_us, mock_us = best_us([lambda: get_balance("app-id", "user-id").balance, lambda: _get_balance(mock)], plan)
@@ -31,7 +31,7 @@ def client_call(plan: Plan) -> Measurement:
 
 
 def transport_call(plan: Plan) -> Measurement:
-    """Measure a call of an httpx2 client through the transport."""
+    """Measure a call with an httpx2 client through the transport."""
     with FakeCredits(balance=100) as fake, _mock_client() as mock:
         headers = {"X-API-Key": fake.api_key}
         client = httpx2.Client(base_url=_BASE, headers=headers, transport=fake.transport("httpx2"))
@@ -56,7 +56,7 @@ def _get_balance(client: httpx2.Client) -> int:
 
 
 def sandbox(plan: Plan) -> Measurement:
-    """Measure the creation of a sandbox, and of `FakeCredits`."""
+    """Measure the time to create a sandbox and a `FakeCredits`."""
     shared = SharedResources()
     empty_us, balance_us, facade_us = best_us(
         [
@@ -76,7 +76,7 @@ def sandbox(plan: Plan) -> Measurement:
 
 
 def growth(plan: Plan) -> Measurement:
-    """Measure an append and a page at many transactions against few, through the client and the ledger."""
+    """Measure how much slower an append and a page are with many transactions than with few."""
     plan = replace(plan, calls=max(plan.calls // 10, 20))  # few calls per round, so that the small history stays small
     with _with_history(plan.few) as small, _with_history(plan.many) as large:
         appends = best_us([lambda: _append(small), lambda: _append(large)], plan)
@@ -118,7 +118,7 @@ def _page(fake: FakeCredits) -> object:
 
 
 def memory(plan: Plan) -> Measurement:
-    """Measure a million transactions in a fresh process: bytes each, and the longest garbage collection."""
+    """Measure a million transactions in a fresh process: bytes per transaction, and garbage-collection pauses."""
     require_proc()
     command = [sys.executable, "-m", "tests.benchmarks.memory", str(plan.many)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

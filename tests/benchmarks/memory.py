@@ -1,4 +1,4 @@
-"""Measure the memory and the garbage-collection pauses of many transactions, in a separate process.
+"""Measure memory use and garbage-collection pauses with many transactions, in a separate process.
 
 python -m tests.benchmarks.memory TRANSACTIONS
 """
@@ -17,7 +17,7 @@ _CALLS = 20_000
 
 
 class GcPauses:
-    """Record the duration of each garbage collection in a block."""
+    """A context manager that records the duration of each garbage collection."""
 
     def __init__(self) -> None:
         self._started = 0.0
@@ -50,7 +50,7 @@ def pause_in_use_ms(fake: FakeCredits) -> float:
 
 
 def forced_pause_ms() -> float:
-    """Return how long a full collection takes, the best of a few."""
+    """Return the duration of a full collection in milliseconds, the best of five."""
     pauses_ms: list[float] = []
     for _ in range(5):
         with GcPauses() as pauses:
@@ -60,7 +60,7 @@ def forced_pause_ms() -> float:
 
 
 def main() -> None:
-    """Measure, and print one line of JSON."""
+    """Run the measurements and print them as one line of JSON."""
     transactions = int(sys.argv[1])
     with FakeCredits(balance=1) as fake:
         account = fake.sandbox.ledger.get_account("app-id", "user-id")

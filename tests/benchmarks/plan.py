@@ -1,6 +1,6 @@
 """Benchmark plans, table rows and timing in interleaved rounds."""
 
-# ruff: noqa: RUF001 - ratios have multiplication signs
+# ruff: noqa: RUF001 - ratios contain multiplication signs
 
 import gc
 import os
@@ -66,7 +66,7 @@ QUICK = Plan(
 
 
 class Measurement:
-    """The figures of a row by name, and their text; a name ends in the unit, and a ratio has none."""
+    """The figures of a row by name, and their text; the name of a figure ends in its unit, except for ratios."""
 
     def __init__(self, template: str, **figures: float) -> None:
         self.text = template.format(**figures)
@@ -102,7 +102,7 @@ def bytecode_cache() -> Generator[dict[str, str], None, None]:
 
 
 def best_us(sides: Sequence[Callable[[], object]], plan: Plan) -> list[float]:
-    """Return the microseconds of one call of each side: the best of several interleaved rounds."""
+    """Return the microseconds per call for each side, the best of several interleaved rounds."""
     best = [float("inf")] * len(sides)
     for _ in range(plan.call_rounds):
         for index, side in enumerate(sides):

@@ -47,8 +47,8 @@ def uvicorn_config(asgi_app: Any) -> uvicorn.Config:
 
 
 def main() -> None:
-    """Serve on a port."""
-    # IPPROTO_TCP by name, as in the live driver, because otherwise Nagle's algorithm stays on
+    """Serve on the port given on the command line."""
+    # pass IPPROTO_TCP explicitly, as the live driver does; otherwise Nagle's algorithm stays on
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", int(sys.argv[1])))

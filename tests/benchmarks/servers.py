@@ -44,7 +44,6 @@ def new_sandbox(transactions: int) -> Sandbox:
 
 
 def serve_fake(transactions: int, delay_ms: int = 0) -> None:
-    """Serve the fake."""
     sandbox = new_sandbox(transactions)
     if delay_ms:
         sandbox.add_fault(Rule(effect=Latency(delay_ms)))
@@ -108,7 +107,6 @@ class NaiveFake:
 
 
 def serve_naive_fake(*, cached: bool) -> None:
-    """Serve the naive fake."""
     result = NaiveFake(cached=cached)
     serve_reference(result.app, result.token)
 

@@ -1,4 +1,4 @@
-"""Benchmarks that run pytest in a process: the cost of the plugin and its fixture."""
+"""Benchmarks that run pytest in a subprocess: the cost of the plugin and its fixture."""
 
 import statistics
 import subprocess
@@ -24,7 +24,7 @@ def test_one({fixture}number):
 
 
 def fixture(plan: Plan) -> Measurement:
-    """Measure a fresh sandbox and one call in a test, against the same test without them."""
+    """Measure a test with a fresh sandbox and one call against the same test without them."""
     call = 'fake_credits.server_client.create_user("app-id", "ada").user_id'
     with tempfile.TemporaryDirectory() as name, bytecode_cache() as environment:
         with_fixture, without_fixture = Path(name) / "with", Path(name) / "without"
@@ -74,7 +74,7 @@ def write_suite(folder: Path, test: str) -> None:
 
 
 def pytest_ms(environment: dict[str, str], folder: Path, *arguments: str) -> float:
-    """Return the milliseconds of a run of pytest in a folder; raise RuntimeError if it fails."""
+    """Run pytest in a folder and return the duration in milliseconds; raise RuntimeError if it fails."""
     isolated = {**environment, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     command = [sys.executable, "-m", "pytest", "-q", *arguments]
     started = time.perf_counter()

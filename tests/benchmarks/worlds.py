@@ -1,10 +1,9 @@
-"""Benchmarks of demo data: into a sandbox, at scale, and into a server against a loop of calls.
+"""Benchmarks of loading demo data: into a sandbox, at scale, and into a server compared with a loop of calls.
 
-    python -m tests.benchmarks.worlds demo               in a separate process: the duration of the first and second
-    load
-    python -m tests.benchmarks.worlds load TRANSACTIONS  the same for many transactions: speed, and memory for each
+    python -m tests.benchmarks.worlds demo               the duration of the first and the second load
+    python -m tests.benchmarks.worlds load TRANSACTIONS  the speed of a large load, and its memory per transaction
 
-Each prints one line of JSON.
+The benchmarks run these commands in separate processes; each prints one line of JSON.
 """
 
 import asyncio
@@ -29,7 +28,7 @@ from tests.benchmarks.load import Server, require_proc, rss_bytes, run_server
 from tests.benchmarks.plan import ROOT, Measurement, Plan, bytecode_cache
 
 _CONCURRENCY = 8
-_TRANSACTIONS_PER_USER = 50  # transactions per user, as in the profile
+_TRANSACTIONS_PER_USER = 50  # as in the `load` profile
 
 SeedFunction = Callable[[World, Target], Awaitable[None]]
 
@@ -53,7 +52,7 @@ def load(plan: Plan) -> Measurement:
 
 
 def over_http(plan: Plan) -> Measurement:
-    """Measure seeding a server against the same calls in a loop, in interleaved rounds and separate applications."""
+    """Compare seeding a server with the same calls in a loop, in interleaved rounds and separate applications."""
     world = make_world(
         Profile(name="http", users=max(plan.calls // _TRANSACTIONS_PER_USER // 2, 5), transactions=plan.calls), 0
     )
@@ -128,7 +127,7 @@ def _measure_demo() -> dict[str, float]:
 def _measure_load(transactions: int) -> dict[str, float]:
     profile = replace(PROFILES["load"], users=transactions // _TRANSACTIONS_PER_USER, transactions=transactions)
     with FakeCredits() as fake:
-        fake.load_world("tiny")  # not counted: the imports of the first load
+        fake.load_world("tiny")  # so that the imports of the first load are not counted
         world = make_world(profile, 0)
         before, started = rss_bytes(), time.perf_counter()
         fake.load_world(world)
@@ -138,7 +137,7 @@ def _measure_load(transactions: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure, and print one line of JSON."""
+    """Run a measurement and print it as one line of JSON."""
     measured = _measure_demo() if sys.argv[1] == "demo" else _measure_load(int(sys.argv[2]))
     sys.stdout.write(json.dumps(measured) + "\n")
 

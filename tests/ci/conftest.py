@@ -19,7 +19,7 @@ def port() -> int:
 
 @pytest.fixture
 def programs_environment(tmp_path: Path) -> dict[str, str]:
-    """Return an environment whose ``fake-credits`` runs this source tree, and whose ``pip`` does nothing."""
+    """Return an environment in which ``fake-credits`` runs this source tree and ``pip`` does nothing."""
     folder = tmp_path / "programs"
     folder.mkdir()
     for name, line in (("fake-credits", f'exec "{sys.executable}" -m fake_credits "$@"'), ("pip", "exit 0")):

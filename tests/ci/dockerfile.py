@@ -1,7 +1,7 @@
 """Parse a Dockerfile and run its steps in plain folders, without a container engine.
 
-A stage is a folder with a fresh virtual environment in place of its base image; absolute paths of COPY and WORKDIR are
-below that folder, so RUN lines may use relative paths only.
+A stage is a folder with a fresh virtual environment in place of its base image; absolute paths in COPY and WORKDIR are
+resolved inside that folder, so RUN lines may only use relative paths.
 """
 
 import json
@@ -66,12 +66,12 @@ class Stage:
         return self.instructions["HEALTHCHECK"].rest.removeprefix("CMD ")
 
     def resolve(self, path: str) -> Path:
-        """Return the local path of a path in the image."""
+        """Return the local path for a path in the image."""
         return self.root / str(self.workdir / path).lstrip("/")
 
 
 class DockerfileBuild:
-    """Run the instructions of a Dockerfile in folders below ``output``."""
+    """A build that runs the instructions of a Dockerfile in folders below ``output``."""
 
     def __init__(self, context: Path, output: Path) -> None:
         self._context = context

@@ -1,4 +1,4 @@
-"""Test the Dockerfile: its steps work in plain folders, and its entrypoint serves and is healthy."""
+"""Test the Dockerfile: its steps work in plain folders, and its entrypoint starts a healthy server."""
 
 import subprocess
 import urllib.request
@@ -15,7 +15,7 @@ STEPS = parse_dockerfile((ROOT / "Dockerfile").read_text())
 
 
 def is_healthy(stage: Stage, environment: Mapping[str, str]) -> bool:
-    """Run the health check as a container engine does."""
+    """Return whether the health check passes when run as a container engine would run it."""
     return subprocess.run(["/bin/sh", "-c", stage.health], env=environment, check=False).returncode == 0
 
 
@@ -73,7 +73,7 @@ def test_entrypoint_becomes_healthy_and_terminates(
 
 @pytest.mark.slow
 def test_steps_build_and_install_wheel(port: int, tmp_path: Path) -> None:
-    """Like the image, this needs PyPI for the build backend and the dependencies."""
+    """Like an image build, this needs PyPI for the build backend and the dependencies."""
     stage = DockerfileBuild(ROOT, tmp_path).run(STEPS)
     environment = {**stage.environment, "FAKE_CREDITS_PORT": str(port)}
     command = ["python", "-c", "import fake_credits; print(fake_credits.__file__)"]

@@ -21,7 +21,7 @@ LIMIT_S = 20.0
 
 @pytest.fixture(autouse=True)
 def _signal_handlers() -> Iterator[None]:
-    """Restore the test process's signal handlers; children that a later test forks would not end at SIGTERM."""
+    """Restore the test process's signal handlers; otherwise, children forked by later tests would survive SIGTERM."""
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     yield
     for number, handler in handlers.items():
@@ -38,7 +38,7 @@ def until(condition: Callable[[], object], description: str) -> None:
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
-    """Return this process's environment without proxies and variables of fake-credits, plus ``variables``."""
+    """Return this process's environment without its proxy and fake-credits variables, plus ``variables``."""
     inherited = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     cleaned = {name: value for name, value in inherited.items() if not name.startswith(("FAKE_CREDITS_", "CREDITS_"))}
     return {**cleaned, **variables}
@@ -71,7 +71,7 @@ class CliProcess:
 
     @property
     def variables(self) -> dict[str, str]:
-        """Return the variables of the ready file, parsed as a shell does."""
+        """Return the variables in the ready file, parsed as a shell would parse them."""
         lines = (self.directory / "ready").read_text().splitlines()
         return dict(shlex.split(line)[0].split("=", 1) for line in lines)
 
@@ -89,7 +89,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Cl
 
 @pytest.fixture(scope="module")
 def start_for_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., CliProcess]]:
-    """Return the same function for a process that is shared by a module's tests."""
+    """Return the same function as `start`, for a process shared by a module's tests."""
     yield from _process_starter(tmp_path_factory)
 
 

@@ -1,4 +1,4 @@
-"""The files given by flags: errors name flag and file, and newlines are Unix newlines everywhere."""
+"""The files given by flags: errors name the flag and the file, and newlines are Unix newlines on every platform."""
 
 import importlib
 import io
@@ -38,7 +38,7 @@ def test_file_with_another_text_is_not_removed(tmp_path: Path) -> None:
 
 @pytest.fixture
 def windows_newlines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write text with CRLF: Python's own file objects use `os.linesep`, unlike those implemented in C."""
+    """Write text with CRLF, as on Windows: the pure-Python `_pyio` uses `os.linesep`, unlike the C implementation."""
     monkeypatch.setattr(io, "open", importlib.import_module("_pyio").open)
     monkeypatch.setattr(os, "linesep", "\r\n")
 

@@ -54,7 +54,7 @@ def test_trust_file_without_keys_is_a_usage_error(tmp_path: Path) -> None:
 
 
 def test_openapi_output_has_no_carriage_returns_on_windows(contract: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A redirected stdout translates newlines to CRLF there."""
+    """On Windows, a redirected stdout translates newlines to CRLF."""
     stdout = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(stdout, encoding="cp1252", newline="\r\n"))
     cli.main(["openapi", "--contract", str(contract)], standalone_mode=False)

@@ -67,7 +67,7 @@ def test_shell_example_of_docs_adds_a_fault() -> None:
 
 
 def connect_control(cli_process: CliProcess) -> ControlClient:
-    """Return a control client for the server of a ready file."""
+    """Return a control client for a server, with the URL and the token from its ready file."""
     return ControlClient(cli_process.variables["FAKE_CREDITS_URL"], cli_process.variables["FAKE_CREDITS_CONTROL_TOKEN"])
 
 
@@ -135,7 +135,7 @@ def test_ctrl_c_stops_immediately_while_a_gate_holds_a_call(start: Start) -> Non
         gate.wait_for(1)
         started_s = monotonic_s()
         assert cli_process.stop(signal.SIGINT) == 130
-        assert monotonic_s() - started_s < 5  # the wait at the gate lasts 10 s
+        assert monotonic_s() - started_s < 5  # the wait at the gate would last 10 s
         for thread in threads:
             thread.join()
     assert [type(error) for error in errors] == [ConnectionLost] * 2

@@ -1,4 +1,4 @@
-"""`explore`: a command is run for each schedule, and judged as a test is."""
+"""`explore`: a command is run for each schedule and judged like a test."""
 
 import itertools
 import json
@@ -111,7 +111,7 @@ Function = Callable[[ServerClient, Mapping[str, str]], object]
 
 
 class FunctionRunner:
-    """Calls a function in place of running a command, with a client and the command's environment."""
+    """A runner that calls a function with a client and the command's environment, instead of running a command."""
 
     def __init__(
         self, function: Function, *, always_prints_key: bool = False, left_running: tuple[str, ...] = ()
@@ -146,7 +146,7 @@ class FunctionCall:
 
 @pytest.fixture
 def run_function(run: Report, monkeypatch: pytest.MonkeyPatch) -> Report:
-    """Return a function like ``run``, for a function in place of a command."""
+    """Return a variant of ``run`` that explores a function instead of a command."""
 
     def explore_function(
         function: Function,
@@ -232,7 +232,7 @@ def test_process_that_is_left_running_is_noted(run_function: Report) -> None:
 
 
 def varying(*functions: Callable[[ServerClient], object]) -> Function:
-    """Return a function that does something else in each run, and the last thing from then on."""
+    """Return a function that calls the next of ``functions`` in each run, and the last one from then on."""
     runs = itertools.count()
     return lambda api, _env: functions[min(next(runs), len(functions) - 1)](api)
 
@@ -313,7 +313,7 @@ def test_schedule_without_its_call_runs_the_command_without_faults_only(run_func
 
     with pytest.raises(click.UsageError, match="names the call listUsers, which the test does not make"):
         run_function(spend, schedule="listUsers:refused")
-    assert balances == [90, 90, 90]  # twice at first, and once at the end
+    assert balances == [90, 90, 90]  # two runs at the start and one at the end
 
 
 def test_given_api_key_is_the_key_of_each_run(run_function: Report) -> None:

@@ -48,7 +48,7 @@ CLIENTS = {
 
 
 def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run ``fake-credits run --tls`` to its end, without inherited CA variables."""
+    """Run ``fake-credits run --tls`` to completion, without inherited CA variables."""
     inherited = clean_environment(**variables)
     env = {name: text for name, text in inherited.items() if name not in CA_VARIABLES or name in variables}
     return subprocess.run(
@@ -383,7 +383,7 @@ echo json_encode([@file_get_contents($url), curl_exec($request)]);
 
 @pytest.mark.skipif(shutil.which("php") is None, reason="PHP is not installed")
 def test_php_needs_a_setting_for_curl_but_not_for_streams() -> None:
-    """As docs/how-to/https.md says."""
+    """This is documented in docs/how-to/https.md."""
     health = '{"status":"ok"}'
     assert json.loads(run("--", "php", "-r", PHP_CLIENT).stdout) == [health, False]
     with_setting = run("--", "sh", "-c", 'php -d curl.cainfo="$SSL_CERT_FILE" -r "$1"', "sh", PHP_CLIENT)

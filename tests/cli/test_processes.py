@@ -1,4 +1,4 @@
-"""Processes that `explore` starts: their end, and the end of what they leave running."""
+"""Processes that `explore` starts: how they end, and how the processes they leave running are terminated."""
 
 import os
 import re
@@ -20,7 +20,7 @@ SELFTEST_CLIENTS = Path(__file__).parents[2] / "fake_credits" / "cli" / "selftes
 
 @pytest.fixture
 def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[CommandRunner]:
-    monkeypatch.setattr("fake_credits.cli.processes.adopt_orphans", lambda: False)  # for this process's other tests
+    monkeypatch.setattr("fake_credits.cli.processes.adopt_orphans", lambda: False)  # it would affect other tests
     runner = CommandRunner(grace_s=0.05)
     yield runner
     runner.stop()
@@ -80,7 +80,7 @@ def test_exit_code_of_a_signal_is_a_shells() -> None:
 
 
 def marked_processes(mark: str) -> list[str]:
-    """Return the command lines of all processes that inherited an environment variable."""
+    """Return the command lines of all processes with ``mark`` in their environment."""
     found: list[str] = []
     for entry in Path("/proc").glob("[0-9]*/environ"):
         try:
@@ -108,7 +108,7 @@ def test_what_a_command_leaves_running_is_ended_and_noted(start: Start, jobs: st
     flags = ("--user", "ada=100", "--what", "lost_after,refused", "--jobs", jobs)
     process = start("explore", *flags, "--", "sh", "-c", LEAVER, MARK=mark)
     assert process.popen.wait(60) == 0, process.err
-    # A new process is listed as setsid until that has become sleep.
+    # A new process is listed as setsid until setsid executes sleep.
     note = "left processes running; they were terminated and their results ignored: (setsid sleep 300, )?sleep 300"
     assert re.search(note, process.out)
     assert marked_processes(mark) == []

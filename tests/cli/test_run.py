@@ -39,7 +39,7 @@ print(json.dumps({
 
 
 def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run ``fake-credits run`` to its end."""
+    """Run ``fake-credits run`` to completion."""
     return subprocess.run(
         [*COMMAND, "run", *arguments],
         capture_output=True,
@@ -171,7 +171,7 @@ while True:
 
 
 def recorded_signals(folder: Path) -> list[str]:
-    """Return the signals that the recorder has written down; the file exists before it has any content."""
+    """Return the signals recorded so far; the recorder creates the file before it writes to it."""
     file = folder / "signals"
     return file.read_text().split() if file.exists() else []
 
@@ -214,7 +214,7 @@ def test_command_that_ignores_sigterm_is_killed_after_grace(start: Start, tmp_pa
     ],
 )
 def test_orphaned_grandchildren_are_terminated(ending: str, daemon: str, start: Start, tmp_path: Path) -> None:
-    """This includes grandchildren with their own session, or that ignore SIGTERM."""
+    """This includes grandchildren that have their own session or ignore SIGTERM."""
     last_step = "exit 5" if ending == "ends by itself" else "exec sleep 1000"
     script = f"{daemon} & echo $! > draft; mv draft pid; {last_step}"
     cli_process = start("run", "--grace", "0.2", "--", "sh", "-c", f"cd {shlex.quote(str(tmp_path))}; {script}")
@@ -286,7 +286,7 @@ except urllib.error.HTTPError as error:
     "log_format", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("off", "text")), "json"]
 )
 def test_problem_prints_a_warning_with_any_log_format(log_format: str, tmp_path: Path) -> None:
-    """The exit code stays the command's. A rule of a scenario is a condition, so it may stay unused."""
+    """The exit code is still the command's. A scenario's rules are optional, so an unused one is not a problem."""
     file = tmp_path / "unused.toml"
     file.write_text(UNUSED_RULE)
     result = run("--scenario", str(file), "--log", log_format, "--", sys.executable, "-c", WITH_PREFIX)

@@ -53,7 +53,7 @@ class SeedResult(NamedTuple):
 
 
 def seed(*arguments: str) -> SeedResult:
-    # before click 8.2, separate streams are an option
+    # before click 8.2, stdout and stderr are mixed by default
     runner_options: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
     invocation = CliRunner(**runner_options).invoke(cli, ["seed", *arguments])
     return SeedResult(invocation.exit_code, invocation.stdout, invocation.stderr)
@@ -239,7 +239,7 @@ def test_usage_error_exits_with_2_and_writes_nothing(
 
 
 def test_yes_flag_allows_targets_beyond_loopback() -> None:
-    """The connection fails, so the address was accepted."""
+    """The connection error shows that the address was accepted."""
     result = seed("--profile", "edge", "--url", "http://nowhere.invalid:1", "--api-key", "k", "--yes")
     assert result.exit_code == 1
     assert "no connection, so the request was never sent" in result.output

@@ -312,7 +312,7 @@ def test_server_keeps_serving_when_its_output_is_closed_or_unread(output_state: 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_server_starts_and_stops_while_stdout_is_full(number: int, code: int, tmp_path: Path) -> None:
-    """The same happens in a terminal that was stopped with Ctrl-S."""
+    """A terminal paused with Ctrl-S blocks writes in the same way."""
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     with contextlib.suppress(BlockingIOError):
@@ -408,7 +408,7 @@ def test_ready_file_created_by_another_process_is_kept(
 
 @pytest.mark.slow
 def test_null_origin_can_be_allowed(start: Start) -> None:
-    """Files and sandboxed frames send ``null``."""
+    """Local files and sandboxed frames send ``Origin: null``."""
     cli_process = start("serve", "--cors-origin", "null", "--user", "ada=1")
     response = get(cli_process, "/v1/applications/app-id/users/ada", Origin="null")
     assert response.headers["access-control-allow-origin"] == "null"
@@ -460,7 +460,7 @@ def test_ctrl_break_stops_the_server_on_windows() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_signal_during_world_loading_stops_immediately(number: int, code: int, tmp_path: Path) -> None:
-    """The process signals itself in the middle of loading a world that takes half a minute."""
+    """The process signals itself while loading a world that would take half a minute to load."""
     script = (
         "import os, sys\n"
         "import fake_credits.worlds as worlds\n"

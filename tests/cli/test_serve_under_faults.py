@@ -12,11 +12,11 @@ from tests.behaviour.test_no_noise import LIMITED, RULES, run_in_threads, storms
 from tests.cli.conftest import CliProcess
 
 SLOW_STEP_MESSAGE = "Executing <"
-"""The start of an event loop's debug message about a slow step, which a busy machine may cause."""
+"""The start of the event loop's debug message about a slow step; a busy machine may cause one."""
 
 
 def write_storm_scenario(path: Path) -> Path:
-    """Write the storm's rules to a file, without gates, which would never be released."""
+    """Write the storm's rules to a file, except for gates, which would never be released."""
     rules = [rule_to_json(rule) for rule in (*RULES, LIMITED) if not isinstance(rule.effect, HoldAtGate)]
     tables = ("\n".join(f"{name} = {json.dumps(value)}" for name, value in rule.items()) for rule in rules)
     path.write_text("".join(f"[[rules]]\n{table}\n" for table in tables))

@@ -1,4 +1,4 @@
-"""Command line flags: environment variables, help and usage errors."""
+"""Command-line flags: environment variables, help and usage errors."""
 
 import inspect
 import os
@@ -107,7 +107,7 @@ def test_every_flag_has_an_equivalent_environment_variable(
     for file in ("contract.toml", "jwks.json"):
         (tmp_path / file).write_text("version = 1")
     flag, variable = option.opts[0], str(option.envvar)
-    own_names = {"--url": "FAKE_CREDITS_SEED_URL"}  # `run` sets FAKE_CREDITS_URL, for the control plane
+    own_names = {"--url": "FAKE_CREDITS_SEED_URL"}  # `run` sets FAKE_CREDITS_URL for the control plane
     own_names |= {name: f"FAKE_CREDITS_EXPLORE_{name.removeprefix('--').upper()}" for name in EXPLORE_FLAGS}
     assert variable == own_names.get(flag, "FAKE_CREDITS_" + flag.removeprefix("--").upper().replace("-", "_"))
     sample, rest, command = SAMPLES[flag], ARGUMENTS[name], cli.commands[name]
@@ -167,7 +167,7 @@ FLAG_TYPES = {"serve": ServeFlags, "run": RunFlags, "token": TokenFlags, "seed":
 
 
 def test_seed_inside_run_writes_its_file(tmp_path: Path) -> None:
-    """`run` sets FAKE_CREDITS_URL, which is the URL of the control plane."""
+    """`run` sets FAKE_CREDITS_URL for the control plane; `seed` must not take it as its target."""
     file = tmp_path / "world.json"
     seed = [sys.executable, "-m", "fake_credits", "seed", "--profile", "tiny", "--out", str(file)]
     result = subprocess.run(
@@ -216,7 +216,7 @@ MULTIPLE_VALUES = {
 def test_variable_holds_several_values_with_shell_quoting(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, values: tuple[str, ...]
 ) -> None:
-    """Backslashes are kept, because Windows paths have them."""
+    """Backslashes are kept, because Windows paths contain them."""
     monkeypatch.chdir(tmp_path)
     for name in ("my day.toml", "days\\bad.toml"):
         (tmp_path / name).write_text('preset = "flaky"')
@@ -233,7 +233,7 @@ def test_env_variable_values_may_be_quoted(monkeypatch: pytest.MonkeyPatch) -> N
 def test_unclosed_quote_in_a_variable_is_rejected() -> None:
     result = CliRunner().invoke(cli, ["serve"], env={"FAKE_CREDITS_SCENARIO": "ada's.toml"})
     assert result.exit_code == 2
-    assert "--scenario" in result.output  # click names the variable too, from 8.2 on
+    assert "--scenario" in result.output  # click 8.2 and later name the variable too
     assert "unclosed quote in the environment variable's value \"ada's.toml\"" in result.output
 
 
@@ -379,7 +379,7 @@ def test_invalid_environment_variable_is_a_usage_error() -> None:
 
 
 def reject_key_file(file: Path, text: str) -> str:
-    """Return the error for a key file with this content, which must stay unchanged."""
+    """Check that a key file with this text is rejected and left unchanged, and return the error."""
     file.write_text(text)
     results = [
         CliRunner().invoke(cli, arguments)
@@ -437,7 +437,7 @@ def test_interrupt_before_main_is_called_exits_silently_with_130() -> None:
     "arguments", [["token", "ada", "--key-file"], ["seed", "--profile", "tiny", "--quiet", "--out"]]
 )
 def test_interrupt_while_a_file_is_written_leaves_nothing_behind(arguments: list[str], tmp_path: Path) -> None:
-    """The temporary file, which would replace the file at the end, is removed."""
+    """The temporary file, which would have replaced the target, is removed."""
     code = (
         f"import sys, signal, os; sys.argv[1:] = {[*arguments, str(tmp_path / 'file')]}\n"
         "from fake_credits import files\n"
@@ -482,7 +482,7 @@ IMPORTS = [
 
 @pytest.mark.parametrize(("command", "module"), IMPORTS)
 def test_interrupt_during_an_import_ends_the_command(command: str, module: str) -> None:
-    """Python drops a KeyboardInterrupt in a weak reference's callback; importlib has one for each lock."""
+    """Python discards a KeyboardInterrupt raised in a weakref callback; importlib has such a callback for each lock."""
     code = (
         f"import sys, signal, os, weakref; sys.argv[1:] = {command.split()}\n"
         "class Lock: pass\n"

@@ -11,7 +11,7 @@ from fake_credits.cli.main import cli
 
 
 class SlowStartHandler(BaseHTTPRequestHandler):
-    """A server whose readyz answers 503 twice before it is ready."""
+    """A handler that responds to readyz with 503 twice before it reports ready."""
 
     requested_paths: list[str]
 
@@ -28,7 +28,7 @@ class SlowStartHandler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """Return the URL of a server that is ready at the third request."""
+    """Yield the URL of a server that becomes ready on the third request."""
     SlowStartHandler.requested_paths = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), SlowStartHandler)
     server.daemon_threads = True

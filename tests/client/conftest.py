@@ -1,4 +1,4 @@
-"""Fixtures for the clients' tests: one call for sync and async clients, and a server that replies with raw bytes."""
+"""Fixtures for the clients' tests: one way to call sync and async clients, and a server that replies with raw bytes."""
 
 import asyncio
 import socket

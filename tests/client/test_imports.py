@@ -1,4 +1,4 @@
-"""The modules that importing the clients loads."""
+"""The modules that are loaded when the clients are imported."""
 
 import subprocess
 import sys

@@ -63,7 +63,7 @@ def test_list_users_lists_all_users_in_the_application(call_client: CallClient, 
 
 
 def test_get_balance_gets_the_credit_balance(call_client: CallClient, httpserver: HTTPServer) -> None:
-    """API README: "getBalance(applicationId, userId): Get user's credit balance"; ``{balance: number}``."""
+    """API README: "getBalance(applicationId, userId): Get user's credit balance"; the body is ``{balance: number}``."""
     httpserver.expect_oneshot_request(USER_PATH + "/balance", method="GET").respond_with_json({"balance": -5})
     assert call_client("server", client_args(httpserver), "get_balance", "app-id", "user-id").balance == -5
 
@@ -72,7 +72,7 @@ def test_get_balance_gets_the_credit_balance(call_client: CallClient, httpserver
 def test_create_transaction_grants_consumes_and_refunds(
     call_client: CallClient, httpserver: HTTPServer, delta: int, reason: str
 ) -> None:
-    """API README: "Create a credit transaction (grant/consume/refund)"; its examples' bodies."""
+    """API README: "Create a credit transaction (grant/consume/refund)", with the bodies from its examples."""
     body = {"delta": delta, "reason": reason}
     handler = httpserver.expect_oneshot_request(
         USER_PATH + "/transactions", method="POST", headers=API_KEY_HEADER, json=body

@@ -30,7 +30,7 @@ def shared() -> Iterator[SharedResources]:
 
 @pytest.fixture(params=["in-process", "live"])
 def mode(request: pytest.FixtureRequest) -> ClientMode:
-    """Return the driver."""
+    """Return the mode of the client: in-process or live."""
     mode: ClientMode = request.param
     return mode
 

@@ -28,18 +28,18 @@ def is_date_time(text: object) -> bool:
 
 
 class OpenApiChecker:
-    """Validates responses against the document of one contract; undocumented members and headers fail."""
+    """A checker of responses against the document of one contract; undocumented members and headers fail."""
 
     def __init__(self, contract: Contract) -> None:
         self.document: Json = json.loads(json.dumps(openapi_document(contract, "0")))
         for schema in self.document["components"]["schemas"].values():
             _forbid_extra_members(schema)
         self._paths = [(_pattern(path), path.count("{"), item) for path, item in self.document["paths"].items()]
-        self._validators: dict[int, Any] = {}  # by id(schema); the document keeps the schemas alive
+        self._validators: dict[int, Any] = {}  # keyed by id(schema); the document keeps the schemas alive
         self.check_count = 0
 
     def check(self, method: str, target: str, response: Response) -> None:
-        """Assert that a response is documented; for an unknown path, only error responses are."""
+        """Assert that a response is documented; for an unknown path, it must be an error response."""
         path = _ABSOLUTE.sub("", target.partition("?")[0])
         operation = self._operation(method, path)
         assert operation is not None or response.status >= 400, (
@@ -91,7 +91,7 @@ class OpenApiChecker:
             assert body.get("error", body)["code"] in codes, f"{label} has a code that is not described: {body}"
 
     def _resolve(self, described: Json) -> Json:
-        """Return what a reference refers to, with its own description."""
+        """Return what a reference points to, but with the reference's own description if it has one."""
         if "$ref" not in described:
             return described
         kind, name = described["$ref"].removeprefix("#/components/").split("/")

@@ -1,4 +1,4 @@
-"""Clients that generators make from the OpenAPI document, end to end; each test skips if its generator is missing."""
+"""Clients generated from the OpenAPI document, end to end; each test is skipped if its generator is missing."""
 
 import json
 import os

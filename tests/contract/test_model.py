@@ -35,7 +35,7 @@ def transaction_body(delta: int, reason: str) -> bytes:
 
 
 def error_code(response: ApiResponse) -> str:
-    """Return the error code of an error body of any form."""
+    """Return the code of an error response, whatever the form of its body."""
     body = response.json()
     return str(body.get("error", body)["code"])
 
@@ -50,7 +50,7 @@ def client_for(api: Api, **changes: Any) -> ServerClient:
     return ServerClient(base_url, api.credits.api_key, contract=contract, transport=api.transport)
 
 
-# ---------------------------------------------------------------- row 1: routes and statuses of success
+# ---------------------------------------------------------------- row 1: routes and success statuses
 
 
 @pytest.mark.parametrize("method", ["DELETE", "GET", "PATCH", "POST", "PUT"])
@@ -438,7 +438,7 @@ def test_error_body_form_applies_to_every_error(make_api: ApiFactory, form: str)
 
 
 def test_every_error_code_can_have_any_status(make_api: ApiFactory) -> None:
-    """Each code gets a different status; the clients still raise the class of the code."""
+    """Each code gets a different status; the clients still choose the exception class by code."""
     moved = {kind: 430 + index for index, kind in enumerate(ERRORS)}
     api = make_api({"ada": 0}, statuses=moved, applications=(APP,), ceiling=100)
     for kind, response in error_responses(api).items():
@@ -600,7 +600,7 @@ def test_id_max_length_is_enforced(make_api: ApiFactory, max_length: int) -> Non
 def test_id_pattern_must_match_whole_id(make_api: ApiFactory) -> None:
     api = make_api(id_pattern="[a-z-]+")
     assert api.call(Operation.CREATE_USER, "ada").status == 201
-    assert len(call(api, USERS).json()["users"]) == 1  # its path has no user
+    assert len(call(api, USERS).json()["users"]) == 1  # the path of listUsers has no user id
     for user in ("Ada", "ada1", "ada\n", "1"):
         assert error_code(api.call(Operation.CREATE_USER, user)) == "validation_error"
 
@@ -621,7 +621,7 @@ def test_every_setting_is_tested_here_or_listed_elsewhere() -> None:
 
 
 def test_operation_name_lists_every_operation() -> None:
-    """Type checkers check the names of operations against it."""
+    """Type checkers validate operation names against this type."""
     _, names, method_names = get_args(OperationName)
     assert get_args(names) == tuple(operation.value for operation in Operation)
     assert get_args(method_names) == tuple(METHOD_NAMES)

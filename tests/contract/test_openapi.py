@@ -174,14 +174,14 @@ def test_retry_after_is_not_described_when_absent() -> None:
 
 
 def error_response(contract: Contract, status: int) -> Any:
-    """Return the named response to which an operation refers."""
+    """Return the response component that getBalance references for a status."""
     reference = operation_object(contract, Operation.GET_BALANCE)["responses"][str(status)]["$ref"]
     return openapi_document(contract, "0")["components"]["responses"][reference.removeprefix("#/components/responses/")]
 
 
 @pytest.mark.parametrize("name", UNUSUAL_CONTRACTS)
 def test_every_error_response_has_the_one_plain_schema(name: str) -> None:
-    """Generators lose members of error bodies that are composed with allOf."""
+    """Generators drop members of error bodies whose schemas use allOf."""
     document = openapi_document(UNUSUAL_CONTRACTS[name], "0")
     schemas = [
         content["schema"]

@@ -68,13 +68,12 @@ class ControlSession:
         return ControlResponse(response.status_code, response.json(), response.headers)
 
     def request_json(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """Return the JSON body of a request that must succeed."""
+        """Send a request that must succeed, and return the JSON body of its response."""
         response = self.request(method, path, body)
         assert response.status in (200, 201), response.body
         return response.body
 
     def create_sandbox(self, **options: object) -> "SandboxSession":
-        """Create a sandbox."""
         return SandboxSession(self, self.request_json("POST", "/sandboxes", options))
 
     def find_sandbox(self, name: str) -> Sandbox:
@@ -86,7 +85,7 @@ class ControlSession:
 
 @dataclass
 class SandboxSession:
-    """A sandbox that was created over the control plane."""
+    """A sandbox created through the control plane."""
 
     control: ControlSession
     info: dict[str, Any]
@@ -96,7 +95,7 @@ class SandboxSession:
         return f"/sandboxes/{self.info['name']}"
 
     def request_json(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """Return the JSON body of a request for this sandbox that must succeed."""
+        """Send a request for this sandbox that must succeed, and return the JSON body of its response."""
         return self.control.request_json(method, self.path + path, body)
 
     def request(self, method: str, path: str, body: object = None) -> ControlResponse:
@@ -104,7 +103,7 @@ class SandboxSession:
         return self.control.request(method, self.path + path, body)
 
     def spend(self, user: str = "ada", delta: int = -1) -> int:
-        """Create a transaction over the API and return the status."""
+        """Create a transaction through the API and return the status."""
         headers = {"X-API-Key": self.info["api_key"]}
         transaction = {"delta": delta, "reason": "consume" if delta < 0 else "grant"}
         path = f"/v1/applications/app-id/users/{user}/transactions"

@@ -29,7 +29,7 @@ def test_every_handler_has_one_route_with_a_summary() -> None:
 
 
 def test_control_errors_table_lists_exactly_the_raised_codes() -> None:
-    """Four codes are raised by code shared with the API: paths, bodies, JSON and the ledger."""
+    """The four codes added here come from modules shared with the API: paths, bodies, JSON and the ledger."""
     sources = [Path(str(module.__file__)).read_text() for module in (app, handlers, inputs, routes)]
     raised = {code for text in sources for code in re.findall(r'ControlError\(\s*"(\w+)"', text)}
     assert raised | {"malformed_request", "payload_too_large", "malformed_json", "user_not_found"} == set(

@@ -1,4 +1,4 @@
-"""Faults, gates and clocks over the control plane."""
+"""Faults, gates and clocks via the control plane."""
 
 import socket
 import threading
@@ -284,7 +284,7 @@ def start_gate_wait(control: ControlSession, sandbox: SandboxSession) -> socket.
 
 
 def count_limit_threads() -> int:
-    """Return the number of running time limits; each wait at a gate has one thread."""
+    """Return the number of threads that enforce time limits; each wait at a gate has one."""
     return sum(thread.name == "fake-credits-limit" for thread in threading.enumerate())
 
 
@@ -310,7 +310,7 @@ def test_server_stops_immediately_while_clients_wait_at_gates(
     wait_until(lambda: count_limit_threads() == 1)
     started_s = monotonic_s()
     live_server.stop()
-    assert monotonic_s() - started_s < 5  # the gate's limit is 10
+    assert monotonic_s() - started_s < 5  # the wait's limit is 60 seconds
     assert connection.recv(10) == b""
     assert caplog.records == []
     connection.close()

@@ -1,4 +1,4 @@
-"""Sandboxes over the control plane: creation, isolation, reset, problems, users, tokens and journals."""
+"""Sandboxes via the control plane: creation, isolation, reset, problems, users, tokens and journals."""
 
 import datetime
 import json
@@ -65,7 +65,7 @@ def test_balance_option_overrides_the_servers_initial_balance(
 def test_bound_user_of_a_foreign_issuer_reaches_the_sandbox(
     control: ControlSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A token of a real tenant does not say to which test file's sandbox it belongs."""
+    """A real tenant's token does not say which test file's sandbox it belongs to."""
     tenant, url = Minter(SigningKeys(), issuer_url="https://dev.example/"), "https://dev.example/"
     (tmp_path / "jwks.json").write_text(json.dumps(tenant.keys.jwks(("ES256",))))
     base = control.server.sandboxes.base_sandbox
@@ -128,7 +128,7 @@ def test_reset_restores_the_initial_state(control: ControlSession) -> None:
     sandbox = control.create_sandbox(users={"ada": 5})
     sandbox.spend()
     sandbox.request_json("POST", "/faults", {"effect": "status", "status": 503, "at": 1})
-    for _ in range(2):  # what counts the exchanges starts over, and so do the journal's ordinals
+    for _ in range(2):  # the exchange count starts over, and so do the journal's ordinals
         assert sandbox.request_json("POST", "/reset")["exchanges"] == 0
         assert (sandbox.balance(), sandbox.request_json("GET", "/journal")["entries"]) == (5, [])
         sandbox.request_json("POST", "/faults", {"effect": "status", "status": 503, "at": 1})
@@ -150,7 +150,7 @@ def test_reset_restores_the_initial_state(control: ControlSession) -> None:
 def test_reset_returns_the_problems_until_then(
     control: ControlSession, path: str, body: dict[str, object], problem: str
 ) -> None:
-    """Once: the next test starts without them."""
+    """They are returned only once: the next test starts without them."""
     sandbox = control.create_sandbox()
     sandbox.request_json("POST", path, body)
     (text,) = sandbox.request_json("POST", "/reset")["problems"]
@@ -178,7 +178,7 @@ def test_journal_query_that_no_exchange_can_match_is_rejected(control: ControlSe
 
 
 def test_rules_of_presets_and_scenarios_may_stay_unused(control: ControlSession) -> None:
-    """They are conditions, not what a test is about."""
+    """They are the conditions of a test, not its subject."""
     sandbox = control.create_sandbox(faults="outage", latency=0)
     sandbox.request_json("POST", "/faults/load", {"preset": "slow"})
     sandbox.request_json("POST", "/faults/load", {"rules": [{"effect": "reset", "nth": 3}]})

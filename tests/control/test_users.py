@@ -1,4 +1,4 @@
-"""Users and histories over the control plane: list, read, add and delete, without journal entries."""
+"""Users and histories via the control plane: list, read, add and delete, without journal entries."""
 
 from typing import Any
 

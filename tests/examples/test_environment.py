@@ -5,7 +5,7 @@ import requests
 
 
 def balance_of(user: str) -> int:
-    """Return a user's balance: the application under test, which reads its settings when it is called."""
+    """Return a user's balance. This is the application under test; it reads its settings when called."""
     url = f"{os.environ['CREDITS_BASE_URL']}/v1/applications/app-id/users/{user}/balance"
     response = requests.get(url, headers={"X-API-Key": os.environ["CREDITS_API_KEY"]}, timeout=5)
     return int(response.json()["balance"])

@@ -11,7 +11,7 @@ from fake_credits.errors import ApiError, TransportFailure
 
 
 def charge(api: ServerClient, user: str, price: int) -> None:
-    """Retry, but only what the history shows not to be committed."""
+    """Charge a user; retry only if the history shows that the write was not committed."""
     before = len(_deltas(api, user))
     for attempt in range(3):
         try:

@@ -9,7 +9,7 @@ ISSUER = "https://fake-credits.clerk.accounts.dev"
 
 
 def authenticate(token: str, jwks_url: str) -> str:
-    """Return the user's id: the application's own check, before it calls the API."""
+    """Return the user's id. This is the application's own check before it calls the API."""
     key = jwt.PyJWKClient(jwks_url).get_signing_key_from_jwt(token)
     claims = jwt.decode(token, key, algorithms=["RS256"], issuer=ISSUER, options={"require": ["exp", "sub"]})
     return str(claims["sub"])

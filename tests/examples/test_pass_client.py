@@ -4,7 +4,7 @@ from fake_credits import FakeCredits, ServerClient
 
 
 class Shop:
-    """The application under test: it is given its client."""
+    """The application under test, which receives its client as an argument."""
 
     def __init__(self, api: ServerClient) -> None:
         self.api = api

@@ -1,7 +1,7 @@
-"""Small applications that use the API: some lose money under faults, others don't. Each with a test as users write it.
+"""Small applications that use the API; some lose money under faults. Each has a test as a user would write it.
 
-A test takes a sandbox in which ada has 100 credits. An application's functions are module-level, so that their calls
-are the application's.
+Each test takes a sandbox in which ada has 100 credits. An application's functions are at module level, so that their
+calls count as the application's.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ def test_naive_retry(credits: FakeCredits) -> None:
 
 
 def careless_reconciliation(api: ServerClient) -> None:
-    """Treats a failed reconciling read as "not applied"."""
+    """Treat a failed reconciling read as "not applied"."""
     before = len(deltas(api))
     for _ in range(3):
         try:
@@ -85,7 +85,7 @@ def test_careless_reconciliation(credits: FakeCredits) -> None:
 
 
 def careless_outbox(api: ServerClient) -> None:
-    """Sends whatever is still in the outbox, and removes it only after a success."""
+    """Send whatever is still in the outbox, and remove an entry only after a success."""
     outbox = [-10, -5]
     for _ in range(5):
         for delta in list(outbox):
@@ -104,7 +104,7 @@ def test_careless_outbox(credits: FakeCredits) -> None:
 
 
 def order_and_cancel(api: ServerClient) -> str:
-    """Swallows a lost refund."""
+    """Swallow a lost refund."""
     charge(api)
     with contextlib.suppress(*FAILED):
         give(api, 10, "refund")
@@ -116,7 +116,7 @@ def test_lost_refund(credits: FakeCredits) -> None:
 
 
 def welcome(api: ServerClient) -> str:
-    """Swallows a lost grant."""
+    """Swallow a lost grant."""
     api.create_user(APP, "ada")
     with contextlib.suppress(*FAILED):
         give(api, 25)
@@ -128,7 +128,7 @@ def test_lost_grant(credits: FakeCredits) -> None:
 
 
 def blind_refund(api: ServerClient) -> None:
-    """Refunds a charge whose outcome is unknown."""
+    """Refund a charge whose outcome is unknown."""
     try:
         charge(api)
     except FAILED:
@@ -176,7 +176,7 @@ def test_retrying_worker_thread(credits: FakeCredits) -> None:
 
 
 class Retrying502Gateway:
-    """An own HTTP client that retries on 502, as a gateway does."""
+    """A custom HTTP client that retries on 502, as a gateway does."""
 
     def __init__(self, credits: FakeCredits) -> None:
         transport = credits.transport("httpx2")
@@ -233,7 +233,7 @@ def test_batch_repeated(credits: FakeCredits) -> None:
 
 
 class KeyedClient:
-    """An own client that sends an Idempotency-Key."""
+    """A custom client that sends an Idempotency-Key."""
 
     def __init__(self, credits: FakeCredits) -> None:
         headers = {"X-API-Key": credits.api_key}
@@ -386,7 +386,7 @@ def deltas_with_retry(api: ServerClient) -> list[int]:
 
 
 def charge_carefully(api: ServerClient) -> None:
-    """Reads before a retry, and retries reads, which is always safe."""
+    """Read before each retry, and retry the reads too, which is always safe."""
     read_before_retry(api, read=deltas_with_retry)
 
 
@@ -499,7 +499,7 @@ def test_pagination(credits: FakeCredits) -> None:
 
 
 class PatientWorker:
-    """Reads before each attempt, and keeps what it could not do."""
+    """A worker that reads before each attempt and keeps the charges that it could not make."""
 
     def __init__(self) -> None:
         self.undone: list[int] = []
@@ -562,7 +562,7 @@ def test_random_user(credits: FakeCredits) -> None:
 
 
 def fresh_user(credits: FakeCredits) -> str:
-    """Create a user as a fixture does; its calls are the test's own."""
+    """Create a user as a fixture would, with calls that count as the test's own."""
     user = str(uuid.uuid4())
     credits.server_client.create_user(APP, user)
     credits.server_client.create_transaction(APP, user, delta=100, reason="grant")
@@ -627,7 +627,7 @@ def test_reconcile_by_balance(credits: FakeCredits) -> None:
 
 
 class Reservation:
-    """Charges on entry, and gives back unless it is confirmed."""
+    """A context manager that charges on entry and refunds on exit unless the reservation is confirmed."""
 
     def __init__(self, api: ServerClient) -> None:
         self._api = api

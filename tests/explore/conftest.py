@@ -1,4 +1,4 @@
-"""Exploring a function without pytest's machinery: a hundred schedules in a tenth of a second."""
+"""Helpers for exploring a function without pytest's machinery: a hundred schedules take a tenth of a second."""
 
 from collections.abc import Callable
 from itertools import chain
@@ -24,7 +24,7 @@ def shared() -> SharedResources:
 
 @pytest.fixture(scope="session")
 def explore(shared: SharedResources) -> Explore:
-    """Return a function that explores a test: a function of a sandbox with 100 credits for ada."""
+    """Return a function that explores a test; the test takes a sandbox in which ada has 100 credits."""
 
     def run(
         test: Callable[[FakeCredits], None],

@@ -101,7 +101,7 @@ def test_report_has_no_secret(explore: Explore) -> None:
     ids=lambda test: test.__name__,
 )
 def test_report_is_the_same_without_the_calls_of_other_runs(explore: Explore, test: Test) -> None:
-    """Otherwise memory would grow with the number of schedules."""
+    """Those calls are not kept, so that memory does not grow with the number of schedules."""
     short, full = explore(test, keeps_exchanges=False), explore(test)
     assert render_report(short) == render_report(full)
     assert sum(len(judged.run.calls) for judged in short.results) < sum(

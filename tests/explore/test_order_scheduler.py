@@ -27,7 +27,7 @@ CONSUME = {"delta": -10, "reason": "consume"}
 
 Task = Callable[[], Coroutine[Any, Any, None]]
 Runner = Callable[..., None]
-"""A function that runs tasks at the same time in a new event loop, and then one more."""
+"""A function that runs tasks concurrently in a new event loop, and then one more task."""
 
 
 async def charge(api: AsyncServerClient, user: str = "ada", price: int = 10) -> None:
@@ -310,7 +310,7 @@ def test_budget_limits_orders(explore: Explore) -> None:
 
     exploration = explore(test, {**ORDERS, "budget": 5})
     assert count_orders(exploration) == 5
-    assert exploration.untried == {"orders found before the budget of 5 schedules was reached": 7}
+    assert exploration.untried == {"known orders still pending when the budget of 5 schedules was reached": 7}
     assert exploration.describe_progress(2) == "5 of 5 runs, 0 s left"
 
 

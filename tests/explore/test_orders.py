@@ -12,7 +12,7 @@ from fake_credits.explore.orders import Access, OrderSearch, Step
 
 Operation = tuple[str, str]
 Program = Mapping[str, Sequence[Operation]]
-"""The operations of each task; the tasks whose names have a dot are started and awaited by the task before the dot."""
+"""The operations of each task; a task named `a.1` is started and awaited by the task `a`."""
 
 CHECK_THEN_ACT: Sequence[Operation] = (("read", "ada"), ("write_if_new", "ada"))
 
@@ -85,11 +85,11 @@ class Machine:
         return [parent] if is_first else self._children(name)
 
     def outcome(self) -> tuple[object, ...]:
-        """Return what the tasks saw, and what is left."""
+        """Return what the tasks saw and the histories that they left."""
         return tuple(sorted(self.seen)), tuple(sorted((user, tuple(each)) for user, each in self.histories.items()))
 
     def equivalence_class(self) -> frozenset[object]:
-        """Return the order of all pairs of exchanges that don't commute, which equivalent orders share."""
+        """Return the order of each pair of exchanges that don't commute; it is the same for equivalent orders."""
         pairs = combinations(self.steps, 2)
         return frozenset([*self.seen, *((a.id, b.id) for a, b in pairs if not a.commutes_with(b))])
 

@@ -1,4 +1,4 @@
-"""Whose call it is."""
+"""Attributing calls to the application or to the test."""
 
 import asyncio
 import threading
@@ -122,7 +122,7 @@ def applications_socket(credits: FakeCredits) -> None:
 
 
 def owners(test: Callable[[FakeCredits], None], modules: tuple[str, ...] = ()) -> Owners:
-    """Return, for each call of a test, whether it is the application's."""
+    """Run a test and return, for each call, whether it belongs to the application."""
     with FakeCredits(users={"ada": 100}) as credits:
         recorder = Recorder((), TestCode([test.__code__], modules))
         recorder.attach(credits.sandbox)

@@ -190,7 +190,7 @@ def test_time_counts_from_the_first_run_without_a_fault(explore: Explore, monkey
 
 
 def test_fault_hits_its_call_whatever_the_order_of_calls(explore: Explore) -> None:
-    """As with concurrent calls, each run makes them in another order."""
+    """Each run makes the calls in a different order, as with concurrent calls."""
     runs = itertools.count()
 
     def read_both(api: ServerClient) -> None:

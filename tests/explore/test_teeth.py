@@ -14,7 +14,7 @@ from tests.explore.conftest import Explore
 
 @pytest.fixture(scope="module")
 def explore_once(explore: Explore) -> Callable[[Test], Exploration]:
-    """Return a function that explores a test, and remembers the result."""
+    """Return a function that explores each test once and caches the result."""
     return lru_cache(explore)
 
 

@@ -10,7 +10,7 @@ START_MS = 1_700_000_000_000
 
 
 def call(**fields: Any) -> IncomingCall:
-    """Return a getBalance call for ada by an API key, with some fields replaced."""
+    """Return a getBalance call for ada, made with an API key, with some fields replaced."""
     defaults: dict[str, Any] = {
         "ordinal": 1,
         "operation": Operation.GET_BALANCE,

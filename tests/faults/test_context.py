@@ -29,6 +29,6 @@ def test_call_has_headers_as_bytes_and_text() -> None:
 
 
 def test_faults_star_import_does_not_shadow_package_names() -> None:
-    """Names in both modules refer to the same object."""
+    """A name exported by both modules refers to the same object."""
     shared = set(faults.__all__) & set(fake_credits.__all__)
     assert {name for name in shared if getattr(faults, name) is not getattr(fake_credits, name)} == set()

@@ -212,7 +212,7 @@ def test_default_status_codes_are_contract_codes() -> None:
 
 
 class RecordingExchange:
-    """An exchange that records the actions of an effect; a body has `size` bytes, a random draw is 0.5."""
+    """An exchange that records an effect's actions; its body has `size` bytes, and every random draw is 0.5."""
 
     def __init__(self, size: int = 100) -> None:
         self.size = size

@@ -309,7 +309,7 @@ def test_stacking_random_rules_draw_independently() -> None:
 
 
 def calls_of_users(users: str, order: random.Random | None) -> list[IncomingCall]:
-    """Return 20 calls of each user, in turn or shuffled."""
+    """Return 20 calls by each user, in turn or shuffled."""
     turns = [user for _ in range(20) for user in users]
     if order is not None:
         order.shuffle(turns)
@@ -326,7 +326,7 @@ RANDOM_RULES = [
 
 
 def matches_by_user(engine: FaultEngine, calls: list[IncomingCall]) -> dict[str, list[object]]:
-    """Return the firings of each user, with a random number drawn for each."""
+    """Return the firings by user, each with a random number drawn for it."""
     matches: defaultdict[str, list[object]] = defaultdict(list)
     for incoming in calls:
         matches[incoming.user].append(

@@ -1,4 +1,4 @@
-"""Probabilities: random rules that can match the same call must not exceed 1 in total."""
+"""Probabilities of random rules: those that can match the same call must not exceed 1 in total."""
 
 from typing import Any
 

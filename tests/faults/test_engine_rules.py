@@ -193,7 +193,7 @@ def test_latency_rule_name_is_reserved() -> None:
 
 
 def rejections(engine: FaultEngine, *at_ms: float) -> list[bool]:
-    """Return for each time in milliseconds since the start whether a call is rejected."""
+    """Return whether a call is rejected at each time, given in milliseconds since the start."""
     return [bool(engine.match(call(now_ms=START_MS + round(at)))) for at in at_ms]
 
 

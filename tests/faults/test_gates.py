@@ -106,7 +106,7 @@ def test_release_with_keep_holds_the_other_calls() -> None:
     assert (harness.released, harness.open_count, harness.gate.is_open) == (["bob"], 0, False)
     assert harness.gate.waiters() == "createTransaction for ada (#1), createTransaction for cy (#3)"
     assert harness.gate.try_hold(harness.ticket("dee"))
-    harness.gate.release([1], keep=True)  # the index counts the calls that are still held
+    harness.gate.release([1], keep=True)  # the index is a position among the calls still held
     assert harness.released == ["bob", "cy"]
     harness.gate.release()
     assert harness.released == ["bob", "cy", "ada", "dee"]
@@ -351,7 +351,7 @@ class CountingEvent(CrossThreadEvent):
 
 
 def test_finished_and_cancelled_waiters_are_not_notified(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A notification after cancellation or completion would be lost work."""
+    """A notification after cancellation or completion would be wasted work."""
     monkeypatch.setattr(gates, "CrossThreadEvent", CountingEvent)
     monkeypatch.setattr(CountingEvent, "set_count", 0)
 

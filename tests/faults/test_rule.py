@@ -98,7 +98,7 @@ def test_late_write_fires_once_by_default() -> None:
 def test_rule_with_count_is_scripted(when: str) -> None:
     assert rule_from(Reset(), **{when: 1}).is_scripted
     assert rule_from(Reset(), **{when: 1}, probability=1).is_scripted
-    assert not rule_from(Reset(), **{when: 1}, probability=0.5).is_scripted  # it may never fire by chance
+    assert not rule_from(Reset(), **{when: 1}, probability=0.5).is_scripted  # by chance, it might never fire
 
 
 def test_script_is_scripted_but_criteria_and_probability_are_not() -> None:
@@ -244,7 +244,7 @@ def test_lost_response_makes_one_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeCredits()
     fake.faults.add(lost_response())
     assert len(made) == 1
-    fake.faults.add(lost_response(), "createTransaction", nth=1)  # one more, which has the narrower fields
+    fake.faults.add(lost_response(), "createTransaction", nth=1)  # makes the rule and a narrowed copy
     assert len(made) == 3
 
 
@@ -350,15 +350,15 @@ INVALID_RULES: Mapping[str, tuple[dict[str, Any], str]] = {
     "at before every": ({"at": 2, "every": 3}, "at=2 and every=3 can never match"),
     "script longer than times": (
         {"effect": None, "script": [503, "ok", "reset"], "times": 2},
-        "script has 3 entries, but with times=2 at most 2 can be used",
+        "script has 3 entries, but with times=2, at most 2 can be used",
     ),
     "script longer than first": (
         {"effect": None, "script": [503, 503], "first": 3, "every": 2},
-        "but with first=3 and every=2 at most",
+        "but with first=3 and every=2, at most",
     ),
     "script longer than at": (
         {"effect": None, "script": [503, 503], "at": 7, "per": "user"},
-        "with at=7 at most 1",
+        "with at=7, at most 1",
     ),
     "per without count": ({"per": "user"}, "per is 'user', but the rule counts nothing: add nth, first, every"),
     "effect instead of operation": ({"operation": Close()}, r"operation is Close\(\): it must be"),
@@ -410,7 +410,6 @@ INVALID_RULES: Mapping[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("options", "problem"), INVALID_RULES.values(), ids=INVALID_RULES)
 def test_invalid_rule_is_rejected_naming_field_and_allowed_values(options: dict[str, Any], problem: str) -> None:
-    """The error names the field, its value and the allowed values."""
     arguments: dict[str, Any] = {} if options == {} else {"effect": Reset(), **options}
     with pytest.raises(FaultError, match=problem):
         Rule(**arguments)
@@ -478,7 +477,7 @@ def test_rule_json_merges_effect_attributes_and_rule_fields() -> None:
 
 
 def test_effect_attributes_do_not_clash_with_rule_fields() -> None:
-    """Both are members of one JSON object; only the name of a gate doubles as the name of its rule."""
+    """Both are written to the same JSON object; only a gate's name doubles as its rule's name."""
     from fake_credits.faults import EFFECTS
 
     rule_fields = {item.name for item in fields(Rule)}
@@ -585,7 +584,7 @@ def test_script_that_cannot_be_fully_played_is_rejected(counts: dict[str, Any], 
         return
     playable = sum(len(engine.match(call())) for _ in range(100))
     if counts.keys() & {"nth", "first", "times"} and size > playable:
-        with pytest.raises(FaultError, match=f"script has {size} entries, but with .* at most {playable} can be used"):
+        with pytest.raises(FaultError, match=f"script has {size} entries, but with .*, at most {playable} can be used"):
             Rule(script=[503] * size, **counts)
     else:
         assert len(Rule(script=[503] * size, **counts).script) == size
@@ -605,7 +604,7 @@ def test_rule_copies_its_headers() -> None:
 
 
 def test_rule_fields_are_those_of_a_rule() -> None:
-    """Type checkers check the keywords of ``faults.add`` against them."""
+    """Type checkers check the keywords of ``faults.add`` against ``RuleFields``."""
     hints = get_type_hints(Rule)
     assert get_type_hints(RuleFields) == {name: hints[name] for name in hints if name in get_type_hints(RuleFields)}
     assert {spec.name for spec in fields(Rule)} - set(get_type_hints(RuleFields)) == {"effect", "operation"}

@@ -135,7 +135,7 @@ def test_parse_rules_accepts_every_kind_of_declaration(tmp_path: Path) -> None:
 
 
 def test_preset_name_is_never_read_as_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A string ending in .toml is a file; any other string is a preset."""
+    """A string ending in .toml names a file; any other string names a preset."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "flaky").write_text("[[rules]]\neffect = 'reset'\n")
     (tmp_path / "other").write_text("")
@@ -217,7 +217,7 @@ def test_invalid_default_latency_is_rejected_naming_its_operation(declaration: o
 
 
 def effects_at(rules_: tuple[Rule, ...], *seconds: float) -> list[str]:
-    """Return the effects on calls at the given seconds after the start."""
+    """Return the effects on a call at each of the given times, in seconds after the start."""
     return effect_names(engine_with_rules(*rules_), [call(now_ms=START_MS + round(s * 1000)) for s in seconds])
 
 
@@ -259,7 +259,7 @@ def test_counts_of_a_change_start_with_it() -> None:
 
 
 def test_each_change_has_its_own_probability_budget() -> None:
-    """Rules of different changes never match the same call."""
+    """Rules from different changes never match the same call."""
     change = {"rules": [{"effect": "reset", "probability": 0.9}]}
     assert len(parse_scenario({"changes": [{"at_s": at_s, **change} for at_s in range(10)]})) == 10
 

@@ -1,4 +1,4 @@
-"""Unknown fields, values and arguments of faults are rejected with what is probably meant."""
+"""Unknown fault fields, values and arguments are rejected with a suggestion of what was probably meant."""
 
 import copy
 import pickle

@@ -22,7 +22,7 @@ TIMEOUT_S = 20.0
 
 
 class LibraryResponse(NamedTuple):
-    """A complete response; header names are in lower case, and ``reason`` is empty without a reason phrase."""
+    """A complete response, with lowercase header names; ``reason`` is empty if there is no reason phrase."""
 
     status: int
     body: bytes
@@ -52,8 +52,8 @@ Send = Callable[[LibraryRequest], LibraryResponse]
 def read_timeout_s(library: str, *, in_body: bool) -> float:
     """Return a read timeout for responses that never end.
 
-    It is longer if it includes the time to connect, and longer still if the client must have received the headers
-    before: libraries raise different errors for the two, so a server that is slow for a moment must not matter.
+    It is longer if it includes the time to connect, and longer still if the client must receive the headers first:
+    libraries raise different errors before and after the headers, so a moment's delay must not change the error.
     """
     if in_body:
         return 0.5

@@ -22,7 +22,7 @@ def credits() -> Iterator[FakeCredits]:
 
 
 def run(fake: FakeCredits, use_session: SessionFunction, **kwargs: Any) -> None:
-    """Call a function with a session, in a debug event loop that warns of open resources."""
+    """Call a function with a session, in an event loop in debug mode that warns about unclosed resources."""
 
     async def main() -> None:
         headers = {"X-API-Key": fake.api_key, "Content-Type": "application/json"}
@@ -199,7 +199,7 @@ def test_unix_connector_is_intercepted(credits: FakeCredits) -> None:
 
 
 def test_session_closes_cleanly_after_interception() -> None:
-    """Its in-memory connection is kept alive; requests to the network use new connections."""
+    """The session keeps its in-memory connection alive, but uses new connections for network requests."""
     with FakeCredits(balance=5) as fake:
 
         async def use_session(session: aiohttp.ClientSession) -> None:

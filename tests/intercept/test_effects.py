@@ -1,4 +1,4 @@
-"""Test that each effect looks the same through each library as on the live server."""
+"""Test that each effect looks the same through interception as on the live server, with each library."""
 
 import re
 from typing import NamedTuple
@@ -114,7 +114,7 @@ def observe_effect(library: str, case: EffectCase, *, live: bool) -> tuple[objec
 
 
 def stable_fields(result: object) -> object:
-    """Return a response without the parts that differ each time: timestamps, and headers of a socket."""
+    """Return a response without the parts that differ each time: timestamps, cursors, keys and most headers."""
     if not isinstance(result, LibraryResponse):
         return result
     header_names = ("content-type", "content-length", "retry-after")

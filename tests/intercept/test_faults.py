@@ -171,10 +171,10 @@ def decoded_headers(reply: Response) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("library", SENDERS)
 def test_driver_exception_propagates_unchanged(library: str) -> None:
-    """For example, no library may catch or convert the error for a call that would hang forever."""
+    """The error for a call that would hang forever, for example, must not be caught or converted by a library."""
 
     class WouldHang(BaseException):
-        """An exception that handlers of `Exception` do not catch."""
+        """An exception that ``except Exception`` does not catch."""
 
     class RaisingDriver(StubDriver):
         def call(self, request: Request, _error: object = None) -> Response:

@@ -187,7 +187,7 @@ def test_sync_body_is_streamed(credits: FakeCredits, headers: dict[str, str], li
 def test_trace_extension_receives_events(
     credits: FakeCredits, headers: dict[str, str], library: Any, is_truncated: bool
 ) -> None:
-    """The ``trace`` extension reports the same events as over a network, except connecting."""
+    """The ``trace`` extension reports the same events as over a network, except those for connecting."""
     if is_truncated:
         credits.faults.add(Truncate(at_bytes=3), "getBalance")
     events: list[str] = []
@@ -268,7 +268,7 @@ def test_invalid_sync_body_raises_same_error_as_on_socket(
 def test_debug_lines_are_the_same_as_live(
     library: Any, run: Callable[[Any], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The lines of HTTP/1.1; none about connecting, as nothing connects."""
+    """Only lines about HTTP/1.1 are compared: an intercepted request has none about connecting."""
     caplog.set_level(logging.DEBUG, f"{CORES[library].__name__}.http11")
     with FakeCredits(balance=5) as live, FakeCredits(balance=5) as fake:
         url, events = live.base_url, list[list[str]]()

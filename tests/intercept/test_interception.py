@@ -20,7 +20,7 @@ from tests.intercept.libraries import BALANCE, SENDERS, TRANSACTION_BODY, TRANSA
 
 URL = "https://credits.internal"
 UNUSED_URL = "http://127.0.0.1:9"
-"""A URL without a server: the discard port (RFC 863)."""
+"""A URL with no server: its port is the discard port (RFC 863)."""
 
 PATCHED_ATTRIBUTES: tuple[tuple[Any, str], ...] = (
     (urllib3.HTTPConnectionPool, "urlopen"),
@@ -134,7 +134,7 @@ def test_host_is_case_insensitive(credits: FakeCredits, send: Send) -> None:
 
 
 def test_other_urls_reach_the_network(credits: FakeCredits, send: Send) -> None:
-    """URLs with another host, or another port of a loopback host, reach a real server, here another fake."""
+    """A URL with another host, or another port on a loopback host, reaches a real server (here, another fake)."""
     with FakeCredits(balance=7) as real:
         url = real.base_url
         host = url.rpartition(":")[0]
@@ -222,7 +222,7 @@ def test_unpatchable_library_leaves_no_patches(credits: FakeCredits, monkeypatch
 
 
 def test_existing_client_is_intercepted_and_reaches_network_afterwards(credits: FakeCredits) -> None:
-    """Its pool keeps its network connection and no intercepted one."""
+    """The client's pool keeps its network connection and never stores an intercepted one."""
     url = credits.base_url
     with FakeCredits(balance=9) as other, requests.Session() as session:
         headers = {"X-API-Key": credits.api_key}
@@ -288,7 +288,7 @@ def test_threads_may_intercept_concurrently() -> None:
 
 
 def test_later_patch_by_other_code_is_kept(credits: FakeCredits) -> None:
-    """An instrumentation may patch in between: its wrapper is kept and still calls the library."""
+    """Instrumentation may patch the library during interception; its wrapper is kept and still calls the library."""
     pool = urllib3.HTTPConnectionPool
     original: Any = pool.urlopen
     methods: list[str] = []
@@ -311,7 +311,7 @@ def test_later_patch_by_other_code_is_kept(credits: FakeCredits) -> None:
 
 
 def test_intercept_without_url_is_rejected(credits: FakeCredits) -> None:
-    """An example is ``intercept(*urls)`` with an empty setting, which would intercept nothing."""
+    """For example, ``intercept(*urls)`` with an empty list would intercept nothing."""
     with pytest.raises(ValueError, match=r"requires at least one base URL, such as https://credits\.internal"):
         credits.intercept()
 
@@ -340,7 +340,7 @@ def test_garbage_collected_sandbox_ends_interception_with_warning() -> None:
 
 @pytest.mark.slow
 def test_held_interception_outlives_garbage_collected_sandbox(send: Send) -> None:
-    """An example is ``with FakeCredits().intercept(URL)``, while the block is open."""
+    """In ``with FakeCredits().intercept(URL):``, for example, no variable refers to the fake."""
     fake = FakeCredits(balance=1)
     request = balance_request(fake)
     with fake.intercept(URL):

@@ -1,4 +1,4 @@
-"""Test requests to an intercepted host that no intercepted base URL contains."""
+"""Test requests to an intercepted host that are outside every intercepted base URL."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ from tests.intercept.libraries import BALANCE, SENDERS, TRANSACTIONS, LibraryReq
 
 BASE_URL = "https://credits.internal/api"
 UNUSED_URL = "http://127.0.0.1:9"
-"""A URL without a server: the discard port (RFC 863)."""
+"""A URL with no server: its port is the discard port (RFC 863)."""
 
 CONNECTION_ERRORS: Mapping[str, type[Exception]] = {
     "requests": requests.ConnectionError,
@@ -74,7 +74,7 @@ def test_encoded_base_path_is_intercepted(credits: FakeCredits, send: Send) -> N
 
 
 def test_other_paths_of_host_are_sent_and_listed(credits: FakeCredits, send: Send) -> None:
-    """Paths that end in no operation's path go to the network, here to another fake's own paths."""
+    """A request whose path does not end with an operation's path goes to the network (here, to another fake)."""
     with FakeCredits() as real, credits.intercept(f"{real.base_url}/api"):
         for _ in range(2):
             assert send(LibraryRequest(f"{real.base_url}/_fake/livez?token=secret", {})).status == 200
@@ -87,7 +87,7 @@ def test_other_paths_of_host_are_sent_and_listed(credits: FakeCredits, send: Sen
 
 
 def test_other_port_of_loopback_host_is_sent_and_listed(credits: FakeCredits, send: Send) -> None:
-    """On this machine each port is another service, and no key can get out."""
+    """On a loopback host, each port is a separate service, and no key can leave the machine."""
     with FakeCredits(balance=7) as real, credits.intercept(UNUSED_URL):
         response = send(LibraryRequest(real.base_url + BALANCE, {"X-API-Key": real.api_key}))
         assert response.body == b'{"balance":7}'
@@ -119,7 +119,7 @@ def test_near_miss_is_not_retried(credits: FakeCredits, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("retries", [False, Retry(False), Retry(connect=False)])
 def test_urllib3_without_retries_raises_cause_of_near_miss(credits: FakeCredits, retries: Retry | bool) -> None:
-    """As for a refused connection; the argument may be positional."""
+    """The same happens for a refused connection; ``retries`` may be passed by position."""
     with credits.intercept(BASE_URL), urllib3.HTTPSConnectionPool("credits.internal") as pool:
         with pytest.raises(urllib3.exceptions.NewConnectionError, match="fake-credits refused GET"):
             pool.urlopen("GET", BALANCE, None, None, retries)
@@ -128,7 +128,7 @@ def test_urllib3_without_retries_raises_cause_of_near_miss(credits: FakeCredits,
 
 
 def test_error_names_closest_base_url(credits: FakeCredits) -> None:
-    """With the same scheme and port if there is one; the log is that of its sandbox."""
+    """A URL with the same scheme and port is preferred; the request is logged in the sandbox of that URL."""
     with FakeCredits() as other, credits.intercept(BASE_URL), other.intercept("http://credits.internal:81/x"):
         with pytest.raises(httpx2.ConnectError, match=f"the intercepted base URL is {BASE_URL}, not"):
             SENDERS["httpx2"](LibraryRequest(f"https://credits.internal/v2{BALANCE}", {}))
@@ -136,7 +136,7 @@ def test_error_names_closest_base_url(credits: FakeCredits) -> None:
 
 
 def test_route_without_literal_segment_is_no_near_miss() -> None:
-    """Otherwise every path of the host with two segments would be refused."""
+    """Otherwise, every two-segment path on the host would be refused."""
     routes = {**Contract().routes, Operation.GET_USER: RouteTemplate("GET", "/{applicationId}/{userId}")}
     with FakeCredits(contract=Contract(routes=routes)) as fake, fake.intercept(f"{UNUSED_URL}/api"):
         with pytest.raises(httpx2.ConnectError, match="refused") as error:

@@ -14,7 +14,7 @@ from fake_credits.intercept import ADAPTER_MODULES
 
 ROOT = Path(fake_credits.__file__).parents[1]
 UNLOADED_LIBRARIES = ("aiohttp", "httpcore", "httpx", "requests", "urllib3")
-"""Libraries that the fake itself never imports; it uses httpx2 for clients over a network."""
+"""Libraries that the fake itself never imports; its own network clients use httpx2."""
 
 PREAMBLE = """
 import sys
@@ -43,7 +43,7 @@ asyncio.run(main())
 
 
 def run_python(code: str) -> str:
-    """Return what a fresh interpreter prints, with every warning an error."""
+    """Run code in a fresh interpreter, with warnings turned into errors, and return its output."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-W", "error", "-c", PREAMBLE + textwrap.dedent(code)]
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -123,7 +123,7 @@ def test_missing_module_is_reported_as_usual() -> None:
 
 @pytest.mark.slow
 def test_failing_import_raises_usual_error(tmp_path: Path) -> None:
-    """A later import that succeeds is patched."""
+    """The library is still patched if a later import succeeds."""
     (tmp_path / "httpcore").mkdir()
     (tmp_path / "httpcore" / "__init__.py").write_text("raise ImportError('broken')", encoding="utf-8")
     code = f"""

@@ -23,7 +23,7 @@ NORMALIZED_URLS = {
 
 @pytest.mark.parametrize(("url", "normalized"), NORMALIZED_URLS.items(), ids=NORMALIZED_URLS.keys())
 def test_base_url_is_normalized(url: str, normalized: str) -> None:
-    """Lower case, no trailing dot, no default port, no trailing slash, and IDNA 2008 as in the libraries."""
+    """The host is lowercased and encoded with IDNA 2008; a trailing dot or slash and a default port are dropped."""
     assert str(parse_base_url(url)) == normalized
     assert parse_base_url(normalized) == parse_base_url(url)
 
@@ -104,7 +104,7 @@ def test_base_url_without_path_contains_every_target(target: bytes) -> None:
 
 @pytest.mark.parametrize("target", [b"/m%C3%BC@/x", b"/m%c3%bc@/x", b"/%6D%c3%BC%40/x"])
 def test_equivalent_encodings_of_path_match(target: bytes) -> None:
-    """RFC 3986, section 6.2.2; reserved characters too, as the fake's own routes decode each segment."""
+    """See RFC 3986, section 6.2.2; this includes reserved characters, as the fake's own routes decode each segment."""
     base = parse_base_url("https://credits.internal/mü@")
     assert base.contains(target)
     assert base.relative_target(target) == b"/x"

@@ -1,4 +1,4 @@
-"""Test that odd requests end in process as they do on a socket: same status or exception, same balance."""
+"""Test that odd requests have the same outcome in process as over a socket: status or exception, and balance."""
 
 import asyncio
 import io
@@ -28,7 +28,7 @@ URL = "http://credits.internal"
 KEY = "fake_credits_key_strict"
 TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 SHORT_TIMEOUT_S = 0.05
-"""How long a client waits for a response that never arrives, to a body that never ends."""
+"""How long a client waits for the response to a body that never ends."""
 
 Text = str | bytes
 Body = bytes | list[bytes] | None
@@ -66,7 +66,7 @@ def get(path: str, **fields: Any) -> Row:
 
 
 def order_of(size: int) -> bytes:
-    """Return an order padded with whitespace to a size."""
+    """Return a transaction body padded with spaces to the given size in bytes."""
     return TRANSACTION_BODY + b" " * (size - len(TRANSACTION_BODY))
 
 
@@ -347,7 +347,7 @@ def test_an_odd_request_ends_as_on_a_socket(fake: FakeCredits, library: str, nam
         assert ends == [live] * len(ends)
 
 
-# httpx leaves the request's body partly read, over the network as in process, and trio emits a warning.
+# httpx leaves the request's body partly read, both over the network and in process, and trio emits a warning.
 @pytest.mark.filterwarnings("ignore:.*async_generator object ByteStream:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", ASYNC_ROWS)
 @pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])

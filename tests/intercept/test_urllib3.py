@@ -59,7 +59,7 @@ def test_retry_backoff_runs_on_sandbox_clock(credits: FakeCredits, headers: dict
 def test_retry_after_runs_on_sandbox_clock(
     credits: FakeCredits, headers: dict[str, str], pool_manager: urllib3.PoolManager, form: Any
 ) -> None:
-    """A date is computed from the same clock, which may be years from the wall clock."""
+    """A date is computed from the same clock, which may be years away from the wall clock."""
     credits.clock.travel(datetime(2040, 1, 1, tzinfo=UTC))
     credits.faults.add(Status(429, retry_after_s=120, retry_after_form=form), "getBalance", first=1)
     started_at = credits.clock.now()
@@ -173,7 +173,7 @@ def test_skipped_and_numeric_headers_are_accepted(
 def test_connection_returns_to_pool(
     credits: FakeCredits, headers: dict[str, str], pool_manager: urllib3.PoolManager, preload: bool
 ) -> None:
-    """The pool has one connection: each request waits until the previous response has been read."""
+    """The pool has only one connection, so a request fails unless the previous response has returned it."""
     for _ in range(3):
         response = pool_manager.request(
             "GET", URL + BALANCE, headers=headers, preload_content=preload, pool_timeout=0.01
@@ -227,7 +227,7 @@ def test_connection_pool_without_manager_is_intercepted(credits: FakeCredits, he
 
 
 def test_debug_lines_and_counts_are_the_same_as_live(caplog: pytest.LogCaptureFixture) -> None:
-    """Also for faults, retries, closed connections and requests that urllib3 writes itself."""
+    """This includes faults, retries, closed connections and requests that urllib3 writes itself."""
     caplog.set_level(logging.DEBUG, "urllib3")
     with FakeCredits(balance=50) as live, FakeCredits(balance=50) as fake:
         url, results = live.base_url, list[tuple[object, ...]]()

@@ -26,7 +26,7 @@ def balances_in_process(credits: FakeCredits) -> list[int]:
 
 
 def balances_live(credits: FakeCredits) -> list[int]:
-    """Return ada's balance over the socket, from the server client, requests, httpx and httpx2."""
+    """Return ada's balance as read over the socket by the server client, requests, httpx and httpx2."""
     with ServerClient(credits.base_url, credits.api_key) as client:
         balances = [client.get_balance("app-id", "ada").balance]
     balances += [balance_over_requests(credits), balance_over_httpx(credits)]
@@ -35,12 +35,12 @@ def balances_live(credits: FakeCredits) -> list[int]:
 
 
 def balance_over_requests(credits: FakeCredits) -> int:
-    """Return ada's balance over the socket, from requests."""
+    """Return ada's balance as read over the socket by requests."""
     balance: int = requests.get(credits.base_url + PATH, headers=auth_headers(credits), timeout=5).json()["balance"]
     return balance
 
 
 def balance_over_httpx(credits: FakeCredits) -> int:
-    """Return ada's balance over the socket, from httpx."""
+    """Return ada's balance as read over the socket by httpx."""
     balance: int = httpx.get(credits.base_url + PATH, headers=auth_headers(credits), timeout=5).json()["balance"]
     return balance

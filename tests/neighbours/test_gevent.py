@@ -37,7 +37,7 @@ def run_patched(options: str) -> list[str]:
 
 
 def test_gevent() -> None:
-    """A thread of the server would never run under patched threads, as a greenlet of the thread that waits for it."""
+    """With patched threads, the server's thread would be a greenlet of the thread that waits for it, and never run."""
     in_process, error = run_patched("")
     assert in_process == "[3, 3, 3]"
     assert error.startswith("the live server can't run in this process, because gevent's monkey.patch_all() has ")

@@ -20,7 +20,7 @@ SHOP = "https://shop.internal/"
 
 
 def test_responses(fake_credits: FakeCredits) -> None:
-    """It mocks requests only, and ``add_passthru`` passes calls to the live server through."""
+    """Responses mocks only the requests library, and ``add_passthru`` lets calls to the live server through."""
     with responses.RequestsMock() as mock:
         mock.get(SHOP, body="mocked")
         assert balances_in_process(fake_credits) == [3] * 3
@@ -32,7 +32,7 @@ def test_responses(fake_credits: FakeCredits) -> None:
 
 
 def test_respx(fake_credits: FakeCredits) -> None:
-    """It mocks httpx only, and ``pass_through`` passes loopback requests through."""
+    """RESPX mocks only httpx, and ``pass_through`` lets loopback requests through."""
     with respx.mock() as mock:
         mock.get(SHOP).respond(text="mocked")
         assert balances_in_process(fake_credits) == [3] * 3
@@ -49,14 +49,14 @@ def is_not_loopback(request: httpx.Request) -> bool:
 
 @pytest.mark.httpx_mock(should_mock=is_not_loopback)
 def test_pytest_httpx(fake_credits: FakeCredits, httpx_mock: HTTPXMock) -> None:
-    """It mocks httpx's own transport only; ``should_mock`` passes loopback requests through."""
+    """pytest-httpx mocks only httpx's own transport; ``should_mock`` lets loopback requests through."""
     httpx_mock.add_response(url=SHOP, text="mocked")
     assert balances_in_process(fake_credits) + balances_live(fake_credits) == [3] * 7
     assert httpx.get(SHOP).text == "mocked"
 
 
 def test_vcrpy(fake_credits: FakeCredits, tmp_path: Path) -> None:
-    """It does not record in-process calls, nor calls to the live server with ``ignore_localhost``."""
+    """VCR.py does not record in-process calls or, with ``ignore_localhost``, calls to the live server."""
     vcr = importlib.import_module("vcr")
     with vcr.use_cassette(tmp_path / "all.yaml") as recording:
         assert balances_in_process(fake_credits) == [3] * 3
@@ -69,7 +69,7 @@ def test_vcrpy(fake_credits: FakeCredits, tmp_path: Path) -> None:
 
 
 def test_moto(fake_credits: FakeCredits) -> None:
-    """It mocks AWS only."""
+    """Moto mocks only AWS."""
     boto3 = importlib.import_module("boto3")
     with mock_aws():
         assert balances_in_process(fake_credits) + balances_live(fake_credits) == [3] * 7

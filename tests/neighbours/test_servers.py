@@ -1,4 +1,4 @@
-"""Test pytest-django's live server, whose views call the API, in the same process."""
+"""Test pytest-django's live server, running in the same process, with views that call the API."""
 
 import pytest
 

@@ -12,7 +12,7 @@ from pytest_fake_credits.report import render_section
 from fake_credits.fake import FakeCredits
 
 PRELOADED = (FakeCredits, algorithms, render_section, httpx2, httpcore2, requests)
-"""Modules to keep loaded: pytester unloads what a run imports, and a reloaded httpx2 has other exception classes."""
+"""Modules to keep loaded: pytester unloads what a run imports, and a reloaded httpx2 has new exception classes."""
 
 Suite = Callable[..., pytest.RunResult]
 
@@ -23,7 +23,7 @@ _ARGS = ("-p", "pytest_fake_credits", "-p", "no:cacheprovider", "-W", "error", "
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
     """Return a function that runs a suite of one file, in this process or (``alone``) in a subprocess."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    for name in ("CI", "BUILD_NUMBER"):  # pytest's summary is longer there
+    for name in ("CI", "BUILD_NUMBER"):  # pytest's summary is longer in CI
         monkeypatch.delenv(name, raising=False)
 
     def run(

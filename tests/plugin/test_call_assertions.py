@@ -26,7 +26,7 @@ def test_keep_headers(fake_credits):
 
 
 def test_failed_assertion_shows_only_the_tests_line_and_nearest_calls(suite: Suite) -> None:
-    """The traceback has no frames of fake-credits."""
+    """The traceback has no frames from fake-credits."""
     result = suite(FAILING_ASSERTION)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(

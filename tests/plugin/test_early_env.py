@@ -125,7 +125,7 @@ def test_invalid_option_is_a_usage_error(suite: Suite, ini: str, message: str) -
 
 
 def test_plugin_loaded_by_conftest_is_a_usage_error(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment can't be set before the conftest that loads the plugin."""
+    """The plugin can't set the environment before the conftest that loads it runs."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makeini(f"[pytest]\n{EARLY_ENV}")
     pytester.makeconftest("pytest_plugins = ['pytest_fake_credits']")
@@ -156,7 +156,7 @@ def test_token_names_the_server_as_issuer(suite: Suite, ini: str) -> None:
 
 
 def test_auth_provider_option_applies_to_the_early_token(suite: Suite) -> None:
-    """The token lives for a day, however short the provider's lifetime is."""
+    """The token is valid for a day, however short the provider's token lifetime is."""
     source = """
     import os, jwt, requests
 
@@ -230,7 +230,7 @@ def test_server_starts_with_the_first_sandbox_and_reuses_the_key(
 
 
 def test_session_token_is_accepted_by_every_tests_sandbox(suite: Suite) -> None:
-    """In process and live, for any user, without the early environment."""
+    """This works in process and live, for any user, and without the early environment."""
     source = """
     import httpx2, pytest, requests
 

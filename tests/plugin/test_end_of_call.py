@@ -295,7 +295,7 @@ def test_used(fake_credits):
 
 
 def test_gates_rules_and_paths_that_no_call_met_fail_a_passing_test(suite: Suite) -> None:
-    """What chance decides, what is declared for more than one test, and what is optional may stay unused."""
+    """Anything that is random, optional or declared for more than one test may stay unused."""
     result = suite(PROVES_NOTHING_SUITE, "-rf")
     expected = {
         "test_gate_without_a_call": "the gate 'door' held no calls (no calls matched it): it expects createTransaction",
@@ -353,7 +353,7 @@ class TestExtended:
 
 
 def test_marker_with_an_overridden_fixture_fails(suite: Suite) -> None:
-    """An override that extends the original passes the marker's options on."""
+    """An override that extends the original still applies the marker's options."""
     result = suite(OVERRIDING_SUITE)
     result.assert_outcomes(failed=1, passed=3)
     result.stdout.fnmatch_lines(

@@ -372,7 +372,7 @@ def test_page_has_a_matrix_for_each_test_in_which_a_click_shows_exchanges(
         *("refused", "lost before", "lost after", "unreadable", "silent", "silent after", "down from here"),
         "1 getBalance ada",
     ]
-    assert page.tags.count("table") == 2 + 20  # one of each test, and one of each schedule
+    assert page.tags.count("table") == 2 + 20  # one for each test, and one for each schedule
     assert page.tags.count("details") == page.tags.count("summary") == 20
     assert page.texts["table.tr.td.details.summary"].count("charged twice") == 1
     assert page.texts["table.tr.td.details.table.tr.td"].count("createTransaction -10") >= 7
@@ -699,7 +699,7 @@ class TestUnit(unittest.TestCase):
 
 @pytest.mark.slow
 def test_works_with_django(suite: Suite, pytester: pytest.Pytester) -> None:
-    """Each run has a fresh transaction of the test's database."""
+    """Each run gets a fresh transaction in the test database."""
     source = (EXAMPLES / "alone" / "django_view.py").read_text(encoding="utf-8")
     pytester.makepyfile(shop_settings=SHOP_SETTINGS)
     shape = STANDALONE["django_view.py"]

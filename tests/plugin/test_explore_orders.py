@@ -1,4 +1,4 @@
-"""Exploring the orders of concurrent calls with the marker and the loop, and the test that reproduces one."""
+"""Exploring the orders of concurrent calls with the marker and a loop, and the test that reproduces an order."""
 
 import re
 

@@ -117,7 +117,7 @@ def test_live_sandbox_is_its_servers_default(fake_credits, url):
 
 
 def test_fixtures_behave_as_documented(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This covers new sandboxes, clients, wider scopes, one URL, and restored variables."""
+    """This covers new sandboxes, clients, wider scopes, a shared server URL, and restored variables."""
     monkeypatch.setenv("no_proxy", "db.internal")
     monkeypatch.setenv("NO_PROXY", "cache.internal, localhost")
     result = suite(FIXTURES, conftest=END_REPORT)
@@ -178,7 +178,7 @@ def test_every_fixture_is_prefixed_and_documented(suite: Suite) -> None:
 
 
 def test_unfinished_exchanges_at_teardown_are_a_warning(suite: Suite) -> None:
-    """The teardown waits for a second; with warnings as errors it fails."""
+    """The teardown waits one second, then warns; if warnings are errors, it fails."""
     result = suite(
         """
         def test_leak(fake_credits):

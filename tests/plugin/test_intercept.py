@@ -15,7 +15,7 @@ INI = "fake_credits_intercept =\n    https://credits.internal\n    http://other.
 
 
 def test_ini_option_intercepts_for_every_tests_sandbox(suite: Suite) -> None:
-    """One URL per line; each test's requests reach that test's sandbox."""
+    """The option has one URL per line; each test's requests reach that test's sandbox."""
     result = suite(
         BALANCE_HELPER
         + """
@@ -34,7 +34,7 @@ def test_between():
 
 
 def test_nearest_marker_replaces_all_intercepted_urls(suite: Suite) -> None:
-    """A list replaces the ini's list; an empty list turns interception off."""
+    """A marker's list replaces the ini option's list; an empty list turns interception off."""
     result = suite(
         BALANCE_HELPER
         + """
@@ -68,7 +68,7 @@ def test_settings_fixture_can_set_intercepted_urls(suite: Suite) -> None:
 
 
 def test_factory_sandbox_intercepts_only_its_given_urls(suite: Suite) -> None:
-    """The ini option applies to the fixture only; otherwise a module's sandbox would take its requests."""
+    """The ini option applies only to the fixture; otherwise, a module's sandbox would take the fixture's requests."""
     result = suite(
         BALANCE_HELPER
         + """

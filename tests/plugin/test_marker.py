@@ -62,7 +62,7 @@ def test_no_options(fake_credits):
 
 
 def test_markers_merge_option_by_option(suite: Suite) -> None:
-    """Of module, class, subclass, function and parameter, the nearest wins, for the options that it sets."""
+    """For each option, the nearest marker that sets it wins: module, class, subclass, function or parameter."""
     suite(MERGED_MARKERS).assert_outcomes(passed=8)
 
 
@@ -246,7 +246,6 @@ def test_marker_without_fixture_fails_its_test(suite: Suite) -> None:
 
 
 def test_markers_flag_lists_every_option(suite: Suite) -> None:
-    """``pytest --markers`` lists every option."""
     result = suite("", "--markers")
     line = next(line for line in result.outlines if line.startswith("@pytest.mark.fake_credits("))
     assert all(f"{option}=" in line for option in MARKER_OPTIONS)

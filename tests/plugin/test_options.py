@@ -23,7 +23,7 @@ def probe_source(mark: str = "") -> str:
 
 
 def test_every_option_derives_flag_ini_and_variable_names() -> None:
-    """Each option is a flag, an ini option and an environment variable."""
+    """Each option that is not ini-only is also a flag and an environment variable."""
     names = [(option.flag, option.ini, option.env_variable) for option in PLUGIN_OPTIONS if not option.ini_only]
     assert names[:2] == [
         ("--fake-credits-seed", "fake_credits_seed", "FAKE_CREDITS_SEED"),
@@ -40,7 +40,7 @@ def test_every_option_derives_flag_ini_and_variable_names() -> None:
 def test_option_sources_have_the_documented_precedence(
     suite: Suite, monkeypatch: pytest.MonkeyPatch, strongest: int
 ) -> None:
-    """Marker, command line, settings fixture, ini, environment, default."""
+    """The order is marker, command line, settings fixture, ini file, environment, default."""
     if strongest <= 4:
         monkeypatch.setenv("FAKE_CREDITS_SEED", "4")
         monkeypatch.setenv("FAKE_CREDITS_MODE", "live")
@@ -159,7 +159,7 @@ def test_settings_of_one_folder_do_not_reach_another(
 
 
 def test_unknown_option_in_settings_fixture_is_an_error(suite: Suite) -> None:
-    """A misspelt option fails the tests that use the plugin and suggests the right name."""
+    """A misspelt option fails the tests that use the plugin, with an error that suggests the right name."""
     conftest = "import pytest\n@pytest.fixture(scope='session')\ndef fake_credits_settings(): return {'balanse': 1}"
     result = suite(probe_source(), conftest=conftest)
     result.assert_outcomes(errors=1)

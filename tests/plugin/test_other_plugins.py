@@ -81,7 +81,7 @@ TYPO_HOOK = (
 
 @pytest.mark.parametrize("mode", ["strict", pytest.param("auto", marks=pytest.mark.slow)])
 def test_async_runners_leave_no_resources_open(suite: Suite, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
-    """With pytest-asyncio and anyio, in process and live, no socket, loop or thread stays open."""
+    """This covers sockets, event loops and threads, with pytest-asyncio and anyio, in process and live."""
     monkeypatch.setenv("PYTHONDEVMODE", "1")
     monkeypatch.setenv("PYTHONWARNINGS", "error")
     runner = "@pytest.mark.asyncio" if mode == "strict" else ""

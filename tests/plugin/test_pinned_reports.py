@@ -1,6 +1,6 @@
-"""Eight reports of failing tests, in full; they must show at once whether application, test or fault is to blame.
+"""Eight full reports of failing tests; each must show at once whether the application, test or fault is to blame.
 
-In the files, ``<bold>``, ``<red>`` and ``<yellow>`` stand for the codes of a terminal.
+In the files, ``<bold>``, ``<red>`` and ``<yellow>`` stand for terminal escape codes.
 """
 
 import re
@@ -109,7 +109,7 @@ NAMES = re.findall(r"^def test_(\w+)", SUITE, re.MULTILINE)
 
 
 def reports_by_name(text: str) -> dict[str, str]:
-    """Return the reports in the output of pytest, by the names of the tests."""
+    """Return the reports in pytest's output by test name."""
     failures = text[: text.index(" short test summary info =")].rpartition("\n")[0]
     parts = re.split(r"^_+ test_(\w+) _+\n", failures, flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))

@@ -82,14 +82,14 @@ def find_section(result: pytest.RunResult, test: str) -> str:
 
 
 def test_failing_test_report_shows_its_exchanges(suite: Suite) -> None:
-    """A table, the seed, the last error, balances and a curl command without the key."""
+    """The section has a table, the seed, the last error and the balances."""
     result = suite(FAILING_TEST)
     result.assert_outcomes(failed=1)
     assert find_section(result, "test_purchase") == EXPECTED_SECTION
 
 
 def test_report_section_masks_secrets_and_covers_one_test(suite: Suite) -> None:
-    """No secrets or control characters; a shared sandbox shows only this test's exchanges."""
+    """It has no secrets or control characters; for a shared sandbox, it shows only this test's exchanges."""
     result = suite(UNTRUSTED_TEXT)
     untrusted_section = find_section(result, "test_hostile")
     assert "GET /x?key=***&token=***" in untrusted_section
@@ -112,7 +112,7 @@ def test_report_section_masks_secrets_and_covers_one_test(suite: Suite) -> None:
 
 @pytest.mark.parametrize(("option", "failing", "passing"), [("failed", 1, 0), ("all", 1, 1), ("none", 0, 0)])
 def test_log_option_selects_reports_with_a_section(suite: Suite, option: str, failing: int, passing: int) -> None:
-    """An xfailed test has none, and the option works without the terminal plugin."""
+    """An xfailed test has no section, and the option works without the terminal plugin."""
     passes = FAILING_TEST.replace("test_purchase", "test_pass").replace("assert False", "assert True")
     expected = FAILING_TEST.replace("test_purchase", "test_expected").replace("@", "@pytest.mark.xfail\n@")
     source = FAILING_TEST + passes + (expected if option == "failed" else "")
@@ -249,7 +249,7 @@ def test_no_transaction(fake_credits):
 
 
 def test_report_section_names_faults_gates_and_interception(suite: Suite) -> None:
-    """This includes faults without effect on the response, unfinished exchanges, and rejected bodies."""
+    """This includes faults that do not affect the response, unfinished exchanges, and rejected bodies."""
     result = suite(FAULT_TESTS)
     result.assert_outcomes(failed=10)
     faults_section = find_section(result, "test_faults")
@@ -336,11 +336,11 @@ class NoPrompt:
 
 
 def test_curl_command_is_shown_while_a_server_answers(suite: Suite, pytester: pytest.Pytester) -> None:
-    """That is at the prompt of a debugger, for a sandbox that is served; the section comes with it."""
+    """It is shown only at a debugger's prompt, where the section appears too, and only for a served sandbox."""
     pytester.makepyfile(no_prompt=NO_PROMPT)
     assert "repeat the last call" not in suite(CURL_TESTS).stdout.str()
     result = suite(CURL_TESTS, "--pdb", "--pdbcls=no_prompt:NoPrompt")
-    assert result.stdout.str().count("- fake-credits -") == 4  # at the prompt; pytest has no summary of failures then
+    assert result.stdout.str().count("- fake-credits -") == 4  # at the prompt; pytest prints no failure summary then
     curls = [line for line in result.outlines if line.startswith("repeat the last call: ")]
     assert [re.sub(r"http://127.0.0.1:\d+", "URL", curl) for curl in curls] == [
         f"repeat the last call: curl -X POST URL/v1/applications/app-id/users/{user}/transactions "
@@ -376,7 +376,7 @@ def test_charge(fake_credits):
 
 
 def test_both_writes_of_a_double_charge_are_shown(suite: Suite) -> None:
-    """Even if the second one was made by a client that the report takes for the test's own."""
+    """The second one is shown even if it was made by a client that the report takes for the test's own."""
     section = find_section(suite(TWO_CLIENTS_TEST), "test_charge").splitlines()
     assert [line.split()[0] for line in section[2:5]] == ["1", "2", "3"]
     assert section[5:7] == [
@@ -447,7 +447,7 @@ def test_bug(fake_credits, monkeypatch):
 
 
 def test_tracebacks_show_no_internal_frames(suite: Suite) -> None:
-    """A traceback ends at the test's own line or in another library, also in the chain of causes."""
+    """Each traceback, including those of chained exceptions, ends at the test's own line or in another library."""
     result = suite(HIDDEN_FRAMES_TESTS, "--tb=short", "-p", "no:randomly", "--fake-credits-log=none")
     result.assert_outcomes(failed=19)
     package = str(Path(fake_credits.__file__).parent)
@@ -462,6 +462,6 @@ def test_traceback_of_a_bug_shows_internal_frames(suite: Suite) -> None:
 
 @pytest.mark.slow
 def test_colours_survive_xdist(suite: Suite) -> None:
-    """The terminal is that of the controlling process."""
+    """The section is coloured in the controlling process, which has the terminal."""
     result = suite(FAILING_TEST, "-n", "1", "--color=yes", plugins=("xdist",), alone=True)
     result.stdout.fnmatch_lines(["*[[]31m3  createTransaction -90 consume  ada   402 *[[]0m"])

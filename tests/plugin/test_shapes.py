@@ -62,7 +62,7 @@ def test_plain_unittest_example_runs_without_pytest() -> None:
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_hypothesis_failure_report_shows_the_last_example(suite: Suite, count: int) -> None:
-    """Hypothesis tries hundreds; the last one is the smallest failure, with all sandboxes that it makes."""
+    """Hypothesis runs many examples; the last one is the smallest failure, and all its sandboxes are shown."""
     source = """
     from hypothesis import given, settings, strategies as st
 

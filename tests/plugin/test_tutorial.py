@@ -1,4 +1,4 @@
-"""The tutorial of the docs: each of its three fixes makes one more test pass."""
+"""The docs' tutorial: each of its three fixes makes one more test pass."""
 
 from pathlib import Path
 

@@ -11,7 +11,7 @@ NOW_MS = 1_700_000_000_000
 
 @pytest.fixture(scope="session")
 def shared_keys() -> SigningKeys:
-    """Return keys that no test rotates or retires; generating an RSA key takes 40 ms."""
+    """Return keys shared by tests that do not rotate or retire them, as generating an RSA key takes 40 ms."""
     return SigningKeys()
 
 

@@ -64,5 +64,5 @@ def test_unknown_kind_error_suggests_and_lists_kinds(minter: Minter, name: str, 
 
 
 def test_bad_token_kind_lists_every_kind() -> None:
-    """Type checkers check ``token(bad=...)`` against it."""
+    """Type checkers check ``token(bad=...)`` against `BadTokenKind`."""
     assert get_args(BadTokenKind) == tuple(BAD_TOKENS)

@@ -159,9 +159,9 @@ FORMATTED_REASONS = {
     "malformed_{name}": ("malformed_exp", "malformed_iat", "malformed_nbf"),
 }
 READER_REASONS = ("no_credential", "unsupported_scheme", "empty")
-"""Reasons that `CredentialReader` passes on by name."""
+"""Reasons that `CredentialReader` passes in a variable, so the pattern below does not match them."""
 TIME_REASONS = ("not_yet_valid", "issued_in_future")
-"""Reasons in a table of `fake_credits.tokens.verifying`."""
+"""Reasons that `fake_credits.tokens.verifying` passes in a variable, too."""
 
 
 def test_auth_failure_reasons_lists_exactly_the_reasons_in_the_code() -> None:

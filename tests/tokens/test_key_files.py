@@ -1,4 +1,4 @@
-"""Foreign issuers that are trusted by the keys in a file."""
+"""Trusted foreign issuers whose keys are in a file."""
 
 import json
 from collections.abc import Callable

@@ -76,7 +76,7 @@ def test_concurrent_threads_get_the_same_key(keys: SigningKeys, monkeypatch: pyt
     original_install = SigningKeys._install  # pyright: ignore[reportPrivateUsage]
 
     def slow_install(self: SigningKeys, algorithm: SigningAlgorithm) -> SigningKey:
-        time.sleep(0.005)  # as long as creating an RSA key takes, so that all other threads wait
+        time.sleep(0.005)  # simulate slow key generation, so that all other threads wait
         return original_install(self, algorithm)
 
     monkeypatch.setattr(SigningKeys, "_install", slow_install)

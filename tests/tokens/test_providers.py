@@ -1,4 +1,4 @@
-"""Tokens in the shape of each auth provider (docs, "Tokens")."""
+"""Tokens in the format of each auth provider (see "Tokens" in the docs)."""
 
 import pytest
 

@@ -26,7 +26,7 @@ def token(minter: Minter) -> str:
 
 
 def sign_token(key: SigningKey, header: Mapping[str, object] | bytes, payload: bytes = b"{}") -> str:
-    """Return a token with a valid signature over any header."""
+    """Return a token with an arbitrary header and a valid signature."""
     data = header if isinstance(header, bytes) else json.dumps(header).encode()
     signing_input = f"{encode_segment(data)}.{encode_segment(payload)}"
     return f"{signing_input}.{encode_segment(key.sign(signing_input.encode()))}"
@@ -73,7 +73,7 @@ def test_base64_padding_is_rejected(minter: Minter, token: str) -> None:
 
 
 def test_non_canonical_trailing_bits_are_rejected(minter: Minter, token: str) -> None:
-    """A 64-byte signature leaves 4 unused bits in the last character: 16 encodings, of which one is canonical."""
+    """A 64-byte signature leaves 4 unused bits in the last character, so only one of 16 encodings is canonical."""
     correct_index = ALPHABET.index(token[-1])
     for offset in range(1, 16):
         assert rejection_reason(token[:-1] + ALPHABET[correct_index + offset], minter.issuer) == "malformed_base64url"
@@ -203,7 +203,7 @@ def test_token_is_rejected_without_issuers(token: str) -> None:
 
 
 def test_two_issuers_may_use_the_same_kid(minter: Minter) -> None:
-    """The key is the one that verifies the signature."""
+    """The key that verifies the signature is chosen."""
     other_key = SigningKeys().current_key("ES256").key
     other_issuer = Issuer(
         "https://twin.test", ("ES256",), KeySet([VerifyingKey(minter.signing_key.kid, "ES256", other_key)])

@@ -31,13 +31,13 @@ HOSTS = ("credits", "credits.example.", "[fd00::1]", "fe80::1%eth0", "192.0.2.7"
 
 @pytest.fixture(scope="module")
 def certificate() -> IssuedCertificate:
-    """Issue a certificate for some hosts."""
+    """Issue a certificate for `HOSTS`."""
     return issue_certificate(HOSTS)
 
 
 @pytest.fixture
 def certificate_files(certificate: IssuedCertificate, tmp_path: Path) -> tuple[Path, Path]:
-    """Write the certificate and its key to files, as a user has them."""
+    """Write the certificate and its key to files, as a user would provide them."""
     certificate_file, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     certificate_file.write_text(certificate.certificate_pem)
     key.write_text(certificate.key_pem)
@@ -45,7 +45,7 @@ def certificate_files(certificate: IssuedCertificate, tmp_path: Path) -> tuple[P
 
 
 def handshake(server: ssl.SSLContext, client: ssl.SSLContext, host: str) -> ssl.SSLObject:
-    """Return the client's side after a handshake in memory; raise what the client raises."""
+    """Perform a TLS handshake in memory and return the client side; its errors propagate."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     server_side = server.wrap_bio(to_server, to_client, server_side=True)
     client_side = client.wrap_bio(to_client, to_server, server_hostname=host)
@@ -59,7 +59,7 @@ def handshake(server: ssl.SSLContext, client: ssl.SSLContext, host: str) -> ssl.
 
 
 def client_context(ca: str) -> ssl.SSLContext:
-    """Return a client's context that is as strict as Python 3.13's own."""
+    """Return a client context that is as strict as Python 3.13's default."""
     context = ssl.create_default_context(cadata=ca)
     context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
     return context

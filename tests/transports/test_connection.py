@@ -97,7 +97,7 @@ class Answer(NamedTuple):
 
 
 def parse_answers(data: bytes, *, heads: int = 0) -> list[Answer]:
-    """Return the responses in a stream; the first ``heads`` of them have no body, like those to HEAD."""
+    """Return the responses in a stream; the first ``heads`` have no body, like responses to HEAD requests."""
     answers: list[Answer] = []
     while data:
         head, separator, data = data.partition(b"\r\n\r\n")
@@ -198,7 +198,7 @@ class Live:
 
     @property
     def outcomes(self) -> list[tuple[int, bool, bool]]:
-        """Return status, committed and delivered of each journaled exchange."""
+        """Return the status and the committed and delivered flags of each journaled exchange."""
         return [(entry.status, entry.committed, entry.delivered) for entry in self.sandbox.journal.entries()]
 
     def stop(self) -> None:
@@ -208,7 +208,7 @@ class Live:
 
 
 OTHER_COMBINATIONS = ("plain-asyncio", "tls-uvloop", "tls-asyncio")
-"""A mark for tests that run only with ``-m slow``."""
+"""The combinations of layer and event loop that are tested only with ``-m slow``."""
 
 
 @pytest.fixture(params=["plain-uvloop", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHER_COMBINATIONS)])
@@ -284,7 +284,7 @@ def test_trailers_over_64_kib_are_refused_with_bounded_memory(live: Live, field_
 
 
 def send_until_refused(connection: socket.socket, block: bytes, *, limit_bytes: int) -> int:
-    """Send a block again and again until the server closes, and return how much could be sent."""
+    """Send a block repeatedly, up to a limit, until the server closes, and return the number of bytes sent."""
     sent_bytes = 0
     try:
         while sent_bytes < limit_bytes:
@@ -539,7 +539,7 @@ def test_garbage_behind_a_delayed_request_is_refused_after_it(live: Live) -> Non
 
 
 def flood(live: Live, count: int) -> None:
-    """Pipeline requests whose responses are not read, check what the server holds, and then read them."""
+    """Pipeline requests, check that the server's buffers stay small, and only then read the responses."""
     with live.connect(receive_buffer=4 * KIB) as connection:
         protocol = live.protocols[-1]
         memory_before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -616,7 +616,7 @@ waits = pytest.mark.parametrize("wait", WAITS)
 
 
 def begin_wait(live: Live, wait: str, behind: bytes = b"") -> socket.socket:
-    """Start a request that waits, with others after it, and return its connection."""
+    """Start a request that waits, pipeline any others behind it, and return the connection."""
     prepare, sent = WAITS[wait]
     if prepare is not None:
         prepare(live.sandbox)
@@ -648,7 +648,7 @@ def test_a_disconnect_reaches_the_request_in_flight_and_drops_what_is_queued(
     until(lambda: protocol._current is None)
     assert not protocol._queue
     until(lambda: live.sandbox.journal.in_flight == 0)
-    until(lambda: len(protocol.tasks) == (live.client_context is not None))  # the TLS listener's own task
+    until(lambda: len(protocol.tasks) == (live.client_context is not None))  # over TLS, the listener's task remains
     expected = {
         "body": [(400, False, False)],
         "control": [],
@@ -815,7 +815,7 @@ def test_head_is_get_without_the_body(live: Live, target: str) -> None:
         connection.sendall(LAST_GET)
         assert [answer.status for answer in parse_answers(read_all(connection))] == [200]
     assert head.status == got.status
-    if target != "/nowhere":  # the message names the method
+    if target != "/nowhere":  # whose error message contains the method
         assert head.headers["content-length"] == got.headers["content-length"]
     variable = ("date", "x-request-id", "content-length")
     assert {name: value for name, value in head.headers.items() if name not in variable} == {
@@ -929,7 +929,7 @@ STREAM = b"".join(
 
 
 def normalized(answers: list[Answer]) -> list[tuple[int, str, bytes]]:
-    """Return the parts that do not depend on the time and on earlier requests."""
+    """Return the parts of the responses that do not depend on the time or on earlier requests."""
     return [
         (answer.status, answer.headers.get("connection", ""), re.sub(rb"\d+|txn_\w+", b"0", answer.body))
         for answer in answers

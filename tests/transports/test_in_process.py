@@ -55,7 +55,7 @@ class WaitingApplication(CreditsApplication):
 
 
 class ForeignAwaitable:
-    """An awaitable of an unknown event loop, which yields itself."""
+    """An awaitable that yields itself, as if it belonged to an unknown event loop."""
 
     def __await__(self) -> Any:
         yield self
@@ -162,7 +162,7 @@ def test_transport_always_uses_its_own_sandbox() -> None:
 
 
 async def spend_if_enough(client: AsyncServerClient) -> bool:
-    """Consume a credit if the balance is positive, which is a race between two tasks."""
+    """Consume a credit if the balance is positive; concurrent calls race."""
     if (await client.get_balance("app-id", "user-id")).balance < 1:
         return False
     await client.create_transaction("app-id", "user-id", delta=-1, reason="consume")
@@ -186,7 +186,7 @@ async def run_two_spenders(client: AsyncServerClient) -> list[object]:
 
 @pytest.mark.parametrize("mode", ["in-process", "live"])
 def test_check_then_act_race_is_visible_to_two_tasks(mode: ClientMode, run: Callable[[MainFunction], None]) -> None:
-    """As with the live server, both balances are read before either transaction arrives."""
+    """In either mode, both balances are read before either transaction arrives."""
     with FakeCredits(mode=mode, balance=1) as fake:
 
         async def main() -> None:
@@ -237,7 +237,7 @@ def test_call_cancelled_before_decision_leaves_no_trace(run: Callable[[MainFunct
 
 
 class CancellingLock:
-    """A sandbox lock whose release, which ends the decision, cancels the caller."""
+    """A sandbox lock that cancels the caller when it is released, at the end of the decision."""
 
     def __init__(self, scope: anyio.CancelScope) -> None:
         self._scope = scope

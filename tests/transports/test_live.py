@@ -193,7 +193,7 @@ def open_fifty_connections(server: LiveServer) -> tuple[contextlib.ExitStack, li
 
 
 def test_fifty_open_connections_do_not_delay_stop(sandbox: Sandbox) -> None:
-    """The requirement is 20 ms, so this test asserts on time: the median of five runs, usually 1 to 2 ms."""
+    """The requirement is 20 ms, so this test checks the median duration of five runs, which is usually 1 to 2 ms."""
     durations_ms: list[float] = []
     for _ in range(5):
         server = new_server(sandbox)
@@ -212,9 +212,9 @@ def test_fifty_open_connections_do_not_delay_stop(sandbox: Sandbox) -> None:
 
 
 def test_connections_arriving_during_stop_do_not_delay_it(sandbox: Sandbox) -> None:
-    """An accepted connection whose transport is not created yet would otherwise last for the limit of five seconds.
+    """An accepted connection whose transport has not been created yet must not last until the five-second limit.
 
-    The test does not measure time: without the fix, the connection's request would still be in flight.
+    Instead of measuring time, the test checks that no request is still in flight after the stop.
     """
     for _ in range(20):
         server = new_server(sandbox)
@@ -236,7 +236,7 @@ def test_connection_accepted_just_before_shutdown_is_closed(
     tls: TlsOptions | None,
     loop_turns: int,
 ) -> None:
-    """Python warns about unclosed sockets and transports; an accepted one is created in the loop's next iteration."""
+    """An accepted connection's transport is created in the loop's next iteration; Python warns if it is left open."""
     address = BindOptions(tls=tls)
     listener = bind(address)
     runner = ServerRunner(sandbox.contract, SandboxRegistry(sandbox), address, listener)
@@ -266,7 +266,7 @@ def test_connection_accepted_just_before_shutdown_is_closed(
 
 
 def test_port_is_exclusive_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On Windows SO_REUSEADDR allows two servers to listen on one port."""
+    """On Windows, SO_REUSEADDR would allow two servers to listen on the same port."""
     options: list[int] = []
 
     class Recorder(socket.socket):
@@ -292,7 +292,7 @@ def test_request_cut_off_by_stop_is_journalled_and_not_committed(sandbox: Sandbo
 
 
 def test_stopped_server_leaves_no_thread_or_file_descriptor(sandbox: Sandbox) -> None:
-    """Unclosed sockets would warn when they are garbage-collected."""
+    """Unclosed sockets would cause warnings when they are garbage-collected."""
     descriptors = Path("/proc/self/fd")
     gc.collect()
     before = len(list(descriptors.iterdir())) if descriptors.exists() else 0

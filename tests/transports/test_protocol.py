@@ -35,7 +35,7 @@ HEAD_ONLY = b"PUT /nowhere HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r
 
 
 def read_until_closed(connection: socket.socket) -> bytes:
-    """Return all bytes until the server closes the connection."""
+    """Return all bytes received until the server closes the connection."""
     received = b""
     while chunk := connection.recv(65536):
         received += chunk
@@ -99,7 +99,7 @@ UPGRADE_REQUESTS = {
 
 @pytest.mark.parametrize("name", UPGRADE_REQUESTS)
 def test_upgrade_request_is_ignored_when_split_anywhere(server: LiveServer, sandbox: Sandbox, name: str) -> None:
-    """RFC 9110, section 7.8. A request that follows on the connection is answered too."""
+    """The next request on the connection is answered too (RFC 9110, section 7.8)."""
     request = UPGRADE_REQUESTS[name]
     with connect(server) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -203,7 +203,7 @@ def test_where_function_can_release_gate_on_server(fake: FakeCredits) -> None:
 
 
 def test_release_under_sandbox_lock_is_reported(fake: FakeCredits, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server needs the lock to continue, so the held call cannot."""
+    """The held call cannot resume while the releasing thread holds the lock."""
     monkeypatch.setattr(live_connection, "_HANDOFF_TIMEOUT_S", 0.01)
     gate = fake.hold("getBalance")
     with calling_in_thread(fake.server_client.get_balance):

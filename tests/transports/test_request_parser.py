@@ -40,7 +40,7 @@ def test_a_request_is_read_whole(name: str) -> None:
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_a_request_is_read_byte_by_byte(name: str) -> None:
-    """It is complete only with its last byte."""
+    """The request is complete only after its last byte."""
     text, request = REQUESTS[name]
     reader = RequestParser()
     read = [parts(reader.feed(text[place : place + 1])) for place in range(len(text))]

@@ -73,7 +73,7 @@ def test_attached_sandboxes_are_selected_by_key_and_token(shared: SharedResource
 
 
 def test_constant_api_key_selects_current_sandbox(shared: SharedResources) -> None:
-    """For an application that reads its API key only once."""
+    """An application may read its API key only once."""
     base_url = ""
     for balance in (1, 2):
         with FakeCredits(shared=shared, api_key="fck_constant", balance=balance) as fake:

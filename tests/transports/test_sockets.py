@@ -92,7 +92,7 @@ class StubTransport:
 
 
 class MacSocket(socket.socket):
-    """A socket with the options of macOS only (xnu: netinet/tcp.h, netinet/tcp_fsm.h, sys/socket.h)."""
+    """A socket that supports only macOS's options (xnu: netinet/tcp.h, netinet/tcp_fsm.h, sys/socket.h)."""
 
     state = 4
     unsent_bytes = 7

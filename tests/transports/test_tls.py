@@ -30,7 +30,7 @@ HEALTH = b"GET /_fake/readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\
 
 @pytest.fixture(scope="module")
 def certificate() -> IssuedCertificate:
-    """Issue one certificate for all servers of this module."""
+    """Issue one certificate for all servers in this module."""
     return issue_certificate()
 
 
@@ -38,7 +38,7 @@ def certificate() -> IssuedCertificate:
 def server(
     request: pytest.FixtureRequest, certificate: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[LiveServer]:
-    """Start a server over HTTPS, on each event loop."""
+    """Start an HTTPS server on each event loop."""
     if request.param == "asyncio loop":
         monkeypatch.setitem(sys.modules, "uvloop", None)
     sandbox = Sandbox(SandboxOptions(api_key="key", balance=5), KEYS, "base")
@@ -79,7 +79,7 @@ def test_server_client_works_over_https_and_responses_are_delivered(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """The server asks the socket below TLS whether the client is still connected."""
+    """The server checks the socket below TLS to see whether the client is still connected."""
     ca = tmp_path_factory.mktemp("ca") / "ca.pem"
     ca.write_text(certificate.ca_pem)
     monkeypatch.setenv("SSL_CERT_FILE", str(ca))
@@ -143,7 +143,7 @@ def test_aborted_handshake_is_not_logged_or_journalled(
 
 
 def read_to_end(server: LiveServer, client: ssl.SSLContext, request: bytes) -> tuple[bytes, str]:
-    """Return what a client decrypts, and how the connection ended: close_notify, or an RST that Python's ssl hides."""
+    """Return the decrypted response and how the connection ended: close_notify, or an RST, which Python's ssl hides."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     session = client.wrap_bio(incoming, outgoing, server_hostname="localhost")
     response, has_sent = b"", False

@@ -1,4 +1,4 @@
-"""The parts of uvicorn's private API that the adapter uses, on the lowest and the newest version allowed."""
+"""The parts of uvicorn's private API that the adapter uses, with the lowest and newest versions allowed."""
 
 import asyncio
 import inspect
@@ -16,7 +16,7 @@ from fake_credits.transports.uvicorn_adapter import UvicornProtocol, UvicornServ
 
 
 class RecordingTransport(asyncio.Transport):
-    """A transport that records calls of its methods."""
+    """A transport that records calls to its methods."""
 
     def __init__(self) -> None:
         super().__init__({"sockname": ("127.0.0.1", 80), "peername": ("127.0.0.1", 1234)})

@@ -49,7 +49,7 @@ def new_async_client(credits: FakeCredits, timeout_s: float | None) -> AsyncServ
 
 @pytest.mark.parametrize("effect", [Reset(), Close(), Garbage(), Truncate()], ids=repr)
 def test_client_timeout_precedes_later_connection_fault(effect: Effect) -> None:
-    """Both happen in one jump of the clock, but the client's timeout is earlier."""
+    """Both are due within one jump of the clock, but the client's timeout comes first."""
     credits = new_fake()
     credits.faults.add(Latency(5000), phase="before")
     credits.faults.add(effect, phase="after")
@@ -71,7 +71,7 @@ def test_client_timeout_precedes_later_connection_fault(effect: Effect) -> None:
 @pytest.mark.parametrize("delay_ms", [0, 5])
 @pytest.mark.parametrize("effect", [Truncate(), Truncate(then="reset"), Truncate(then="hang"), Drip()], ids=repr)
 def test_response_without_body_is_complete_after_headers(effect: Effect, delay_ms: int, mode: ClientMode) -> None:
-    """As on a socket, the client does not wait for what the connection does after the headers."""
+    """As on a real socket, the client does not wait for anything after the headers."""
     with FakeCredits(balance=100, mode=mode, contract=Contract(created_transaction="empty")) as credits:
         if delay_ms:
             credits.faults.add(Latency(delay_ms))
@@ -82,7 +82,7 @@ def test_response_without_body_is_complete_after_headers(effect: Effect, delay_m
 @pytest.mark.parametrize("timeout_s", [None, 0.5])
 @pytest.mark.parametrize("cancel_timers", [Clock.reset, Clock.cancel_all])
 def test_cancelled_delay_closes_connection(cancel_timers: Callable[[Clock], object], timeout_s: float | None) -> None:
-    """Nothing else would end the delay: it must not wait forever or in real time."""
+    """Nothing else would end the delay, and the call must not wait forever or in real time."""
     credits = new_fake()
     credits.faults.add(Latency(1000))
 
@@ -100,7 +100,7 @@ def test_cancelled_delay_closes_connection(cancel_timers: Callable[[Clock], obje
 @pytest.mark.parametrize("timeout_s", [None, 0.5])
 @pytest.mark.parametrize("effect", [Hang(), Truncate(then="hang")], ids=repr)
 def test_closing_sandbox_during_hang_closes_connection(effect: Effect, timeout_s: float | None) -> None:
-    """It is not a timeout, as the client was still connected."""
+    """The result is not a timeout, because the client is still connected when the sandbox closes."""
     credits = new_fake()
     credits.faults.add(effect)
 

@@ -27,7 +27,7 @@ def list_consumptions(columns: TransactionColumns) -> list[tuple[int, int]]:
 
 
 def test_generator_output_is_stable() -> None:
-    """A change of this digest requires a new `GENERATOR_VERSION` and a line in the changelog."""
+    """A change to this digest requires a new `GENERATOR_VERSION` and a line in the changelog."""
     digest = hashlib.sha256()
     for user in DEMO_USERS:
         digest.update(ascii((user.id_bits, user.created_ms, list_rows(user))).encode())

@@ -1,4 +1,4 @@
-"""Seeding that is interrupted or killed, with lost responses, reaches the planned state when repeated."""
+"""Seeding that loses responses and is interrupted or killed reaches the planned state when repeated."""
 
 import signal
 import subprocess
@@ -30,7 +30,7 @@ LOST_RESPONSES = (
 
 @pytest.fixture
 def fake() -> Iterator[FakeCredits]:
-    """Yield a server that loses responses; its pages are small, so that a history has many."""
+    """Yield a server that loses responses; its pages are so small that a history spans many of them."""
     with FakeCredits(mode="live", contract=Contract(page_size=10), faults=LOST_RESPONSES) as credits:
         credits.serve()
         yield credits
@@ -52,7 +52,7 @@ def command(fake: FakeCredits, tmp_path: Path) -> list[str]:
 
 
 class ExchangeCountdown:
-    """Sets an event after a number of further exchanges."""
+    """A countdown that sets an event after a number of further exchanges."""
 
     def __init__(self, fake: FakeCredits) -> None:
         self._remaining = 0
@@ -87,11 +87,11 @@ def test_repeated_seeding_completes_after_interruptions(kills: int, fake: FakeCr
     countdown, random_fraction = ExchangeCountdown(fake), keyed_generator(7, "kills").random
     codes: list[int] = []
     for kill in range(kills):
-        # A run sends at least one request per user and then the remaining writes, so the event is set.
+        # A run sends at least one request per user and then the remaining writes, so the event is always set.
         remaining = 300 - sum(map(len, fake.sandbox.ledger.page_of_users("app-id", None, 1)[0]))
         exchanges = 1 + int(random_fraction() * (12 if kill % 5 == 4 else 12 + min(remaining, 2 * 300 // kills)))
         codes.append(run_until(command, countdown.expect(exchanges), (signal.SIGKILL, signal.SIGINT)[kill % 2]))
-    # An exiting Python restores SIGINT's default action, so the signal may kill a seeder that is done.
+    # Python restores SIGINT's default action as it exits, so the signal may kill a seeder that is done.
     done = {0, -signal.SIGINT}
     assert set(codes) <= {-signal.SIGKILL, 130, *done}
     assert sum(code in done for code in codes) <= kills // 10

@@ -299,7 +299,7 @@ def test_retry_waits_for_retry_after(fake: FakeCredits) -> None:
 
 
 def test_retry_waits_for_retry_after_of_a_proxy() -> None:
-    """Its response has a body of its own."""
+    """A proxy's response does not have the API's error body."""
     failure = InvalidResponse("a page", status=503, retry_after_s=7)
     sleep = RecordingSleep()
     asyncio.run(RetryPolicy(sleep=sleep).wait(failure, 1, "user 'ada'"))

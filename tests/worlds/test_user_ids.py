@@ -30,7 +30,7 @@ def generate_ids(generator: IdGenerator, count: int) -> list[str]:
 
 
 def test_ids_cycle_through_the_provider_formats() -> None:
-    """The table has the documented format of each provider."""
+    """`ID_PATTERNS` has the documented format of each provider."""
     assert list(ID_PATTERNS) == list(ID_SHAPES)
     for ordinal, user_id in enumerate(generate_ids(IdGenerator(0), 900)):
         assert re.fullmatch(list(ID_PATTERNS.values())[ordinal % len(ID_PATTERNS)], user_id), user_id

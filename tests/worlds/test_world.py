@@ -103,7 +103,7 @@ def test_existing_user_raises_and_loads_no_users() -> None:
 
 
 def counting_world(size: int) -> tuple[World, list[int]]:
-    """Return a world and a list that grows with each generation of its histories."""
+    """Return a world and a list that grows each time the world's histories are generated."""
     calls: list[int] = []
 
     def histories() -> tuple[UserHistory, ...]:
@@ -131,7 +131,7 @@ WEEK_MS = timedelta(days=7) // timedelta(milliseconds=1)
 
 @pytest.mark.parametrize(("size", "call_count"), [(MAX_KEPT_TRANSACTIONS, 1), (MAX_KEPT_TRANSACTIONS + 1, 4)])
 def test_other_week_application_or_contract_reloads_large_worlds(size: int, call_count: int) -> None:
-    """Their times or rules differ; the histories of a world that is too large to keep are generated again."""
+    """The histories of a small world are kept and reused; those of a world too large to keep are generated again."""
     custom_world, calls = counting_world(size)
     for contract, application, now_ms in (
         (Contract(), APPLICATION, NOW_MS),

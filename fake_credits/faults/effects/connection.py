@@ -37,7 +37,7 @@ class Reset(_ConnectionEnd):
 class Close(_ConnectionEnd):
     """Close the connection with a TCP FIN instead of sending a response."""
 
-    reveals = "a blind retry of a POST, and a stale keep-alive connection"
+    reveals = "a blind retry of a POST, and failure to recover from a stale keep-alive connection"
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,1 +1,1 @@
-"""The benchmark of what a user would choose instead of fake-credits: ``python -m tests.benchmarks.peers``."""
+"""Benchmark of fake-credits against its alternatives: ``python -m tests.benchmarks.peers``."""

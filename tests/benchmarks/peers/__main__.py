@@ -1,12 +1,12 @@
-"""Command that measures fake-credits and what a user would choose instead, on the same work in one run.
+"""Command that compares fake-credits with its alternatives, the peers, on the same work in one run.
 
     python -m tests.benchmarks.peers [--quick] [--json] [--write]
 
-It installs the peers into a temporary folder: Python packages with pip, the others with npm. A peer that cannot be
-installed is a row that says so. It asserts nothing about time.
+It installs the peers into a temporary folder: Python packages with pip, the others with npm. If a peer cannot be
+installed, its row says so. The command makes no assertions about times.
 """
 
-# ruff: noqa: RUF001 - the table has dashes
+# ruff: noqa: RUF001 - the table contains dashes
 
 import argparse
 import json
@@ -42,7 +42,7 @@ IN_PROCESS_MEASURES = ("one call, µs", "what a test with one call adds, ms")
 
 @dataclass
 class Row:
-    """The figures of one peer, in the order of the measures; those that it does not have are None."""
+    """The figures of one peer, in the order of the measures; a figure that was not measured is None."""
 
     name: str
     work: str
@@ -52,7 +52,7 @@ class Row:
 
 
 def main() -> int:
-    """Measure all peers; print the table or the JSON, and write both into the documentation if asked to."""
+    """Measure all peers and print tables or JSON; if asked to, write the tables and a chart into the documentation."""
     parser = argparse.ArgumentParser(prog=COMMAND)
     parser.add_argument("--quick", action="store_true", help="a smoke run, whose numbers mean little")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
@@ -119,7 +119,7 @@ def _install(peer: ServerPeer, root: Path) -> Installation:
 
 
 def _version(peer: ServerPeer, installation: Installation) -> str:
-    """Return the installed version of a peer's package, or of the package that its name says."""
+    """Return the installed version of a peer's package, or of the package in this environment with the peer's name."""
     package = re.sub(r"\[.*|(?<=.)@.*", "", peer.package)
     if peer.manager == "npm":
         manifest = installation.folder / "node_modules" / package / "package.json"
@@ -131,7 +131,7 @@ def _version(peer: ServerPeer, installation: Installation) -> str:
 
 
 def _own_version(name: str) -> str:
-    """Return the version of a package in this environment, or an empty string for a fake of the benchmarks."""
+    """Return the version of a package in this environment, or an empty string if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

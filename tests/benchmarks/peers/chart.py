@@ -1,4 +1,4 @@
-"""The chart of the peers: one panel of bars for each measure, as an SVG."""
+"""The chart of the peers as an SVG, with one panel of bars for each measure."""
 
 from collections.abc import Sequence
 from html import escape
@@ -45,7 +45,7 @@ def draw_chart(panels: Sequence[Panel]) -> str:
 
 
 def format_value(value: float) -> str:
-    """Return a number with at most three significant digits, or all digits before the point."""
+    """Format a number with at most three significant digits, or as an integer if it is 100 or more."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

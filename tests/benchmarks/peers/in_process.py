@@ -1,4 +1,4 @@
-"""Calls inside the test's own process, and what a test with one call adds to the same test without it."""
+"""Calls inside the test's own process, and the time that one call adds to a test."""
 
 import logging
 import tempfile
@@ -96,7 +96,7 @@ def _get(client: Any, base: str, headers: Mapping[str, str]) -> int:
 
 @dataclass(frozen=True)
 class InProcessPeer:
-    """A way to answer a call in process; a test with one such call, and the plugins that it needs."""
+    """A way to answer calls in process, with a test that makes one such call and the plugins that the test needs."""
 
     name: str
     client: str
@@ -209,14 +209,14 @@ def test_empty(number):
 
 
 def call_us(peer: InProcessPeer, plan: Plan) -> float:
-    """Return the microseconds of one call: the best of several rounds."""
+    """Return the duration of a call in microseconds, the best of several rounds."""
     with peer.open_call() as call:
-        # fewer calls a round, because some mocks keep every call
+        # fewer calls per round, because some mocks record every call
         return best_us([call], replace(plan, calls=max(plan.calls // 10, 20)))[0]
 
 
 def added_test_ms(peer: InProcessPeer, plan: Plan) -> float:
-    """Return the milliseconds that a test with one call takes more than an empty test of the same module."""
+    """Return how many milliseconds longer a test with one call takes than an empty test in the same module."""
     plugins = [argument for plugin in peer.plugins for argument in ("-p", plugin)]
     with tempfile.TemporaryDirectory() as name, bytecode_cache() as environment:
         folder = Path(name) / "suite"

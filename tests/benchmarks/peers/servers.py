@@ -26,7 +26,7 @@ CREATED = json.dumps({"delta": 1, "reason": "grant", "createdAt": "2026-01-01T00
 
 
 class NotInstalledError(Exception):
-    """A peer could not be installed or started here."""
+    """Raised when a peer cannot be installed on this machine."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Installation:
 class ServerPeer:
     """A server: its package, its command line for a port, and its two calls.
 
-    ``package`` is empty if this project's own environment has it. ``calls`` gets the server's URL once it has started,
-    creates what the calls need, and returns the GET and the POST.
+    ``package`` is empty if the server needs no installation. ``calls`` takes the URL of the running server, creates the
+    data that the calls need, and returns the GET and the POST.
     """
 
     name: str
@@ -69,7 +69,7 @@ class ServerPeer:
 
 @contextmanager
 def run_peer(peer: ServerPeer, installation: Installation) -> "Generator[tuple[subprocess.Popen[str], str, float]]":
-    """Run a server for the duration of a block; yield its process, its URL and the milliseconds to its first answer."""
+    """Run a server for a block; yield its process, its URL and the milliseconds until its first response."""
     port = free_port()
     command = peer.command(installation, port)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -97,7 +97,7 @@ def _stub_command(name: str) -> Callable[[Installation, int], list[str]]:
 def _calls_with_token(_url: str, installation: Installation) -> tuple[Call, Call]:
     """Return a GET with a user's RS256 token, read from the file that the server wrote, and the POST."""
     ready_file = installation.scratch / "ready"
-    while not ready_file.exists():  # it is written after the first answer
+    while not ready_file.exists():  # it may be written after the first response
         time.sleep(0.002)
     lines = ready_file.read_text().splitlines()
     token = next(line.partition("=")[2].strip("'\"") for line in lines if line.startswith("CREDITS_USER_TOKEN="))

@@ -1,4 +1,4 @@
-"""Servers in Python that need a few lines of their own.
+"""Python servers that need a few lines of code to start.
 
 python -m tests.benchmarks.peers.stubs NAME PORT READY_FILE
 """
@@ -19,7 +19,7 @@ from tests.benchmarks.servers import NaiveFake
 
 
 def serve_naive_fake(port: int, ready_file: Path, *, cached: bool) -> None:
-    """Serve the fake written in an hour, and write the user's token to the file."""
+    """Serve the naive fake, and write the user's token to the ready file."""
     fake = NaiveFake(cached=cached)
     ready_file.write_text(f"CREDITS_USER_TOKEN={fake.token}\n")
     config = raw.uvicorn_config(fake.app)

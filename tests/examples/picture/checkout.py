@@ -1,11 +1,11 @@
-"""The test whose exploration is the picture in README.md. It fails, because the application charges twice."""
+"""The test whose exploration is pictured in README.md. It fails because the application charges twice."""
 
 import pytest
 from shop import buy_course
 
 from fake_credits import FakeCredits
 
-pytestmark = pytest.mark.fake_credits(clock="2026-01-01T12:00:00Z")  # the same report on each run
+pytestmark = pytest.mark.fake_credits(clock="2026-01-01T12:00:00Z")  # keeps the report the same on each run
 
 
 @pytest.mark.fake_credits(users={"ada": 100}, intercept="https://credits.internal")

@@ -1,4 +1,4 @@
-"""The application of the picture in README.md. It charges twice if the response to a write is lost."""
+"""The application behind the picture in README.md. It charges twice if the response to a write is lost."""
 
 import requests
 

@@ -13,7 +13,7 @@ def test_second_click_buys_nothing(fake_credits: FakeCredits) -> None:
 
         async def click_again() -> None:
             for _ in range(2):
-                await shop.balance("ada")  # it takes a moment
+                await shop.balance("ada")  # the second click comes a moment later
             await shop.buy("ada")
 
         await asyncio.gather(shop.buy("ada"), click_again())
