@@ -45,7 +45,7 @@ _POSSIBLE_VALUES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "duration_us": (lambda duration_us: duration_us >= 0, "0 or more"),
 }
-"""For each restricted field, a function that checks a value, and the rule as described in messages."""
+"""For each restricted field, a function that checks a value, and a description of the allowed values for messages."""
 
 _OPERATIONS_BY_FIELD = {
     "delta": frozenset({Operation.CREATE_TRANSACTION}),
@@ -54,7 +54,7 @@ _OPERATIONS_BY_FIELD = {
     "committed": WRITE_OPERATIONS,
     "user": ALL_OPERATIONS - {Operation.LIST_USERS},
 }
-"""For fields that only some operations set, those operations; for others, the field is None, empty or false."""
+"""The operations that set each of these fields; for any other operation, the field is None, empty or false."""
 
 _FIELD_TYPES = {field.name: field.type for field in structs.fields(JournalEntry)}
 

@@ -110,7 +110,7 @@ class ExchangeLog:
 
     def close(self) -> None:
         """Write the summary and close the writer."""
-        for reporter in list(self._reporters):  # an exchange that never ended may have caused bugs too
+        for reporter in list(self._reporters):  # an exchange that never ended may have hit bugs too
             self._write_bugs(reporter)
         if self._log_format != "off":
             self._put(*self._summary())

@@ -22,7 +22,7 @@ from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, Rule
 
 
 def as_conditions(rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """Return the rules with ``optional`` set, so that unused ones don't fail the test; default latencies never do."""
+    """Return the rules, all ``optional`` except default latencies, so that unused ones don't fail the test."""
     return tuple(rule if rule.name == DEFAULT_LATENCY_NAME else replace(rule, optional=True) for rule in rules)
 
 
