@@ -97,7 +97,7 @@ class BaseUrl:
     def _parse(cls, text: str) -> "BaseUrl":
         """Parse a URL; results are cached, because a test suite may create thousands of clients for one URL."""
         if not text.isascii() or any(character <= " " or character == "\x7f" for character in text):
-            raise ValueError("base_url must be ASCII and contain no spaces; percent-encode its path")
+            raise ValueError("base_url must be ASCII, without spaces or control characters; percent-encode its path")
         parts = _split_url(text)
         if "@" in parts.netloc:
             raise ValueError("base_url must not contain user information; pass the credential as a separate argument")

@@ -65,7 +65,7 @@ class JournalAssertions(Journal):
     def assert_called(
         self, operation: OperationSelector | None = None, *, times: int | None = None, **criteria: Unpack[Criteria]
     ) -> tuple[JournalEntry, ...]:
-        """Assert that a matching call was made at least once, or exactly ``times`` times, and return its exchanges.
+        """Assert that there was at least one matching call, or exactly ``times``, and return the exchanges.
 
         The AssertionError shows the closest calls and how they differ. It is also raised if the count is unknown
         because the journal has dropped older exchanges.
@@ -157,7 +157,7 @@ class JournalAssertions(Journal):
         timeout_s: float = DEFAULT_WAIT_TIMEOUT_S,
         **criteria: Unpack[Criteria],
     ) -> tuple[JournalEntry, ...]:
-        """Block until a matching call has been made at least ``times`` times, and return its exchanges.
+        """Block until at least ``times`` matching calls have been made, and return their exchanges.
 
         The timeout, in seconds, is paused while a debugger prompt is open. Raises AssertionError on timeout, and
         RuntimeError inside a running event loop: use ``await async_wait_for(...)`` there.

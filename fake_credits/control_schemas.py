@@ -69,7 +69,7 @@ class AddTransactionsBody(NoMembers, frozen=True):
 
 
 class Binding(NoMembers, frozen=True):
-    """A user of a foreign issuer, to be bound to a sandbox so that the user's tokens select that sandbox."""
+    """The binding of a trusted issuer's user to a sandbox, so that the user's tokens select that sandbox."""
 
     issuer: _NonEmptyText
     user_id: _NonEmptyText

@@ -113,7 +113,7 @@ class FakeCredits(SandboxUsers, Invariants):
     def asgi_app(self) -> Callable[[Any, Any, Any], Awaitable[None]]:
         """Return this sandbox's API as an ASGI application, to mount in another one or to run on any ASGI server.
 
-        From then on, the sandbox rejects faults that ASGI can't produce. Raises FaultError if it already has one.
+        After this call, the sandbox rejects faults that ASGI can't produce. Raises FaultError if it already has one.
         """
         self.sandbox.fork_guard.check()
         return create_app(self.sandbox.contract, SandboxRegistry(self.sandbox))
@@ -166,8 +166,7 @@ class FakeCredits(SandboxUsers, Invariants):
         return new_httpx_transport(library, self._driver)
 
     def intercept(self, *base_urls: str) -> Interception:
-        """Intercept this process's requests to ``base_urls``, via any supported library, until the ``with`` block
-        exits.
+        """Intercept this process's requests to ``base_urls`` via any supported library until the ``with`` block ends.
 
         Interception starts immediately, and ends no later than when this object is closed. If several sandboxes
         intercept a URL, the one that did so most recently handles the request. A request to the same host that looks

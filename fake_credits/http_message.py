@@ -150,7 +150,7 @@ class Connection(Protocol):
         ...
 
     def call_later(self, ms: float, callback: Callable[[], object]) -> None:
-        """Call a function after ``ms`` milliseconds, or do nothing if the next request will have the same effect."""
+        """Call a function after ``ms`` milliseconds; do nothing if the next request runs the due timers anyway."""
         ...
 
 

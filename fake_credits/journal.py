@@ -93,7 +93,7 @@ class Journal:
 
     @property
     def total(self) -> int:
-        """Return the number of exchanges that have ended, including those no longer kept."""
+        """Return the number of exchanges that have ended since the last `restart`, including those no longer kept."""
         return self.ended_count - self._ended_at_restart
 
     @property
@@ -235,7 +235,7 @@ class JournalHeaders:
         return f"<JournalHeaders: {', '.join(self.names)}>"
 
     def select(self, headers: Mapping[bytes, bytes]) -> Mapping[str, str]:
-        """Return the request headers to keep; in values longer than 256 characters, a hash replaces the excess."""
+        """Return the request headers to keep; values longer than 256 characters are truncated and end with a hash."""
         if self._names_by_raw_name.keys().isdisjoint(headers):
             return self._no_headers
         return {

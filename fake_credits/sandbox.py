@@ -129,12 +129,12 @@ class Sandbox:
             return problems
 
     def close_gates(self) -> None:
-        """Close every gate and resume the exchanges held there."""
+        """Shut down every gate and resume the exchanges held there."""
         for gate in list(self.gates.values()):
             gate.close()
 
     def close(self) -> list[Timer]:
-        """Close every gate, cancel endless waits, reject further calls, and return the timers still pending."""
+        """Shut down every gate, cancel endless waits, reject further calls, and return the timers still pending."""
         self.close_gates()
         with self.lock:
             self.is_closed = True

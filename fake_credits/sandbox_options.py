@@ -101,7 +101,7 @@ def parse_options(
         rule = rules.get(name)
         if rule is None:
             hint = (hints or {}).get(name) or did_you_mean(str(name), rules, prefix="")
-            text = f"{where} has no option {name!r}{hint and '; '}{hint} (it has: {', '.join(rules)})"
+            text = f"{where} has no option {name!r}{hint and '; '}{hint} (known: {', '.join(rules)})"
             raise OptionError(text, name)
         try:
             parsed[name] = rule.parse(value)
@@ -156,9 +156,9 @@ def _parse_trust(value: Mapping[str, object]) -> dict[str, str]:
 
 
 def parse_issuer_url(value: str) -> str:
-    """Return the value if it is an http or https URL or an empty string; otherwise raise ValueError."""
+    """Return the value if it is an http(s) URL without a query or fragment, or empty; otherwise raise ValueError."""
     if value and not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", value):
-        raise ValueError(f"{value!r} is not an http or https URL")
+        raise ValueError(f"{value!r} is not an http or https URL without a query or fragment")
     return value
 
 
@@ -222,14 +222,15 @@ _ID_RULE = OptionRule("a string other than '', '.' or '..', without control char
 class SandboxOptions:
     """The initial state of a sandbox, which ``reset`` restores.
 
-    ``world`` is loaded first. Then ``user_id`` is brought to ``balance``, and each user in ``users`` to the balance
-    given there, in one transaction per user; no transaction is added for a balance that is already right. If ``users``
-    also includes ``user_id``, the two balances must be equal; otherwise, ValueError is raised. ``clock`` is ``"real"``,
-    ``"frozen"`` (at the current time) or the aware datetime at which it is frozen. If ``api_key`` is empty, a new key
-    is generated. ``auth_provider`` is the provider whose tokens are imitated. ``issuer`` is the ``iss`` of tokens, by
-    default the provider's; ``"server"`` means the live server's URL. ``trust`` maps URLs of foreign issuers, which are
-    trusted in addition to the contract's, to files with their keys (JWKS or PEM). ``keep_headers`` are request headers
-    to journal in addition to ``idempotency-key`` and ``traceparent``; headers that carry credentials are rejected.
+    ``world`` is loaded first. Then the balance of ``user_id`` is set to ``balance``, and that of each user in ``users``
+    to the value given there, in one transaction per user; no transaction is added for a balance that is already right.
+    If ``users`` also includes ``user_id``, the two balances must be equal; otherwise, ValueError is raised. ``clock``
+    is ``"real"``, ``"frozen"`` (at the current time) or the aware datetime at which it is frozen. If ``api_key`` is
+    empty, a new key is generated. ``auth_provider`` is the provider whose tokens are imitated. ``issuer`` is the
+    ``iss`` of tokens, by default the provider's; ``"server"`` means the live server's URL. ``trust`` maps URLs of
+    foreign issuers, which are trusted in addition to the contract's, to files with their keys (JWKS or PEM).
+    ``keep_headers`` are request headers to journal in addition to ``idempotency-key`` and ``traceparent``; headers that
+    carry credentials are rejected.
 
     ``faults`` are the initial rules, and ``latency`` is the default delay (see the docs, "Faults"). In process,
     ``delays`` are ``"virtual"`` (they move the sandbox's clock) or ``"real"`` (they take real time). ``gate_timeout_s``
@@ -372,4 +373,4 @@ def check_claims(claims: Mapping[str, object]) -> None:
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"the claim {name!r} is not valid JSON: {error}") from None
+            raise ValueError(f"the claim {name!r} can't be encoded as JSON: {error}") from None

@@ -16,7 +16,7 @@ _MAX_CACHED_TOKEN_CHARS = 1024
 class SandboxRegistry:
     """The sandboxes of a server, selected by a request's credential.
 
-    See the docs, "Shared servers", for which requests reach which sandbox.
+    See docs/how-to/shared-servers.md for which requests reach which sandbox.
     """
 
     def __init__(self, base_sandbox: Sandbox) -> None:

@@ -178,7 +178,7 @@ def test_balance_of_unknown_user_raises_user_not_found() -> None:
     [
         ({"mode": "on-line"}, ValueError("mode must be 'in-process' or 'live', not 'on-line'")),
         ({"issuer": []}, TypeError("issuer=[]: it must be an http or https URL")),
-        ({"balanec": 5}, TypeError("FakeCredits has no option 'balanec'; did you mean 'balance'? (it has: contract, ")),
+        ({"balanec": 5}, TypeError("FakeCredits has no option 'balanec'; did you mean 'balance'? (known: contract, ")),
         ({"user": "ada"}, TypeError("has no option 'user'; did you mean 'users'?")),
         ({"live": True}, TypeError("""has no option 'live'; use mode="live\"""")),
         ({"intercept": "https://a"}, TypeError("has no option 'intercept'; call credits.intercept(...)")),
@@ -218,10 +218,10 @@ def test_balance_of_unknown_user_raises_user_not_found() -> None:
         ({"contract": "no.toml"}, ValueError("contract: no.toml: can't be read")),
         ({"world": "no.toml"}, ValueError("unknown world 'no.toml': it is neither")),
         ({"world": "README.md"}, ValueError("world: README.md: not a world file, or damaged")),
-        ({"trust": {"https://x": "no.pem"}}, ValueError("trust of 'https://x': no.pem: can't be read")),
+        ({"trust": {"https://x": "no.pem"}}, ValueError("trusted issuer 'https://x': no.pem: can't be read")),
         (
             {"trust": {"https://x": "README.md"}},
-            ValueError("trust of 'https://x': README.md: the file is neither PEM nor"),
+            ValueError("trusted issuer 'https://x': README.md: the file is neither PEM nor"),
         ),
         ({"faults": "no.toml"}, ValueError("faults: no.toml: can't be read")),
         ({"faults": ["no.toml"]}, ValueError("faults, entry 1: no.toml: can't be read")),
@@ -576,9 +576,9 @@ def test_invalid_id_is_rejected_instead_of_default(shared: SharedResources, user
         ({"claims": {1: 2}}, TypeError("claim name 1 must be a str, not int")),
         (
             {"claims": {"at": datetime(2030, 1, 1)}},
-            ValueError("the claim 'at' is not valid JSON: Object of type datetime"),
+            ValueError("the claim 'at' can't be encoded as JSON: Object of type datetime"),
         ),
-        ({"claims": {"share": float("nan")}}, ValueError("the claim 'share' is not valid JSON: ")),
+        ({"claims": {"share": float("nan")}}, ValueError("the claim 'share' can't be encoded as JSON: ")),
     ],
     ids=repr,
 )

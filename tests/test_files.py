@@ -15,7 +15,7 @@ def write(path: Path, data: bytes, *, keep_existing: bool = True) -> None:
         file.write(data)
 
 
-def test_file_appears_after_the_block_with_its_mode(tmp_path: Path) -> None:
+def test_file_appears_with_its_mode_after_the_block(tmp_path: Path) -> None:
     with atomic_file(tmp_path / "keys", mode=0o600) as file:
         file.write(b"private")
         assert not (tmp_path / "keys").exists()

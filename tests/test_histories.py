@@ -19,11 +19,11 @@ def parsed(*transactions: Any) -> list[tuple[int, Reason, int]]:
     return list(parse_transactions(transactions, 0, NOW_MS).entries())
 
 
-def test_integer_is_a_grant_or_a_consumption_now() -> None:
+def test_integer_is_a_grant_or_a_consumption_at_the_current_time() -> None:
     assert parsed(100, -10) == [(100, Reason.GRANT, NOW_MS), (-10, Reason.CONSUME, NOW_MS)]
 
 
-def test_transaction_of_the_clients_is_accepted_unchanged() -> None:
+def test_client_transaction_is_accepted_unchanged() -> None:
     assert parsed(Transaction(-10, "refund", EARLIER)) == [(-10, Reason.REFUND, to_ms(EARLIER))]
 
 
@@ -58,7 +58,7 @@ def test_transactions_that_are_not_a_list_are_rejected(transactions: Any) -> Non
         ({"delta": 1, "created_at": 5}, "transaction 2: a time must be a datetime with a time zone, or an ISO 8601"),
     ],
 )
-def test_transaction_of_a_wrong_type_is_rejected_with_its_number(transaction: object, message: str) -> None:
+def test_transaction_of_the_wrong_type_is_rejected_with_its_number(transaction: object, message: str) -> None:
     with pytest.raises(TypeError) as caught:
         parsed(1, transaction)
     assert message in str(caught.value)

@@ -85,7 +85,7 @@ def test_watchers_receive_written_and_replaced_entries_until_unwatched(journal: 
     assert notifications == [("first", entry(1)), ("first", replaced), ("second", replaced), ("second", last)]
 
 
-def test_dropped_counts_evicted_entries_until_clear() -> None:
+def test_dropped_counts_entries_evicted_since_last_clear() -> None:
     journal = Journal(threading.RLock(), limit=2)
     for ordinal in (1, 2):
         journal.write(entry(ordinal))
@@ -115,7 +115,7 @@ def test_clear_keeps_ordinals_and_in_flight_count(journal: Journal) -> None:
     assert (len(journal), journal.in_flight, journal.begin_exchange()[0]) == (0, 1, late + 1)
 
 
-def test_restart_counts_from_one_again(journal: Journal) -> None:
+def test_ordinals_start_from_one_after_restart(journal: Journal) -> None:
     """An exchange in flight keeps its ordinal; unlike ordinals, its number is never reused."""
     journal.write(entry(journal.begin_exchange()[0]))
     late, late_number = journal.begin_exchange()
@@ -229,7 +229,7 @@ def test_journal_entry_contains_kept_headers(live: bool) -> None:
         assert hash(entry) == hash(entry.request_id)
 
 
-def test_idempotency_keys_are_compared_whole() -> None:
+def test_idempotency_keys_are_compared_in_full() -> None:
     """Keys that share their first 256 characters are distinct, and each is found by its full text."""
     keys = ["order-" + "x" * 300 + suffix for suffix in ("a", "b")]
     with FakeCredits(balance=5, clock="frozen") as credits:

@@ -70,7 +70,7 @@ def test_numbers_are_equal_only_for_equal_keys(left: list[str | int], right: lis
     )
 
 
-def test_probability_02_over_10_000_numbers_is_within_4_standard_deviations() -> None:
+def test_share_of_10_000_numbers_below_0_2_is_within_4_standard_deviations() -> None:
     for seed in range(5):
         hits = sum(
             keyed_random(seed, "chance", "", "getBalance", "app-id", "ada", number) < 0.2 for number in range(10_000)

@@ -273,7 +273,7 @@ def test_default_ceiling_is_largest_amount() -> None:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_unlimited_balance_is_limited_to_64_bits(sign: int) -> None:
+def test_balance_without_floor_or_ceiling_is_limited_to_64_bits(sign: int) -> None:
     """The columns are 64 bits wide; a rejected transaction changes none of them."""
     ledger, account, _ = new_ledger(ceiling=None, floor=None, sign="free")
     for _ in range(1024):
@@ -308,7 +308,7 @@ def test_create_user_returns_existing_user_unchanged() -> None:
     assert account.created_at_ms == 0
 
 
-def test_unlisted_application_is_rejected_with_known_applications() -> None:
+def test_unlisted_application_error_lists_known_applications() -> None:
     ledger = Ledger(Contract(applications=("b", "a")))
     ledger.create_user("a", "ada", 0)
     for call in (

@@ -104,7 +104,7 @@ def test_dunder_all_is_sorted_and_complete() -> None:
         assert [public_name for public_name in public_names if not hasattr(module, public_name)] == []
 
 
-def test_client_dunder_all_is_sorted_and_exists() -> None:
+def test_client_dunder_all_is_sorted_and_its_names_exist() -> None:
     assert client.__all__ == sorted(client.__all__)
     assert all(hasattr(client, name) for name in client.__all__)
 

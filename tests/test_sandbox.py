@@ -157,7 +157,7 @@ def test_token_expires_after_requested_lifetime() -> None:
         sandbox.authenticate(Credential("user", token))
 
 
-def test_unknown_bad_token_kind_is_rejected_with_known_kinds() -> None:
+def test_unknown_bad_token_kind_error_lists_known_kinds() -> None:
     with pytest.raises(ValueError, match="expired"):
         new_sandbox().token("ada", MintOptions(bad="stale_read"))
 

@@ -60,12 +60,12 @@ MISSING: dict[str, set[str]] = {
 
 
 @pytest.mark.parametrize(("surface", "names"), surfaces().items(), ids=surfaces())
-def test_every_surface_has_the_options(surface: str, names: set[str]) -> None:
+def test_every_surface_has_every_option_not_listed_as_missing(surface: str, names: set[str]) -> None:
     """A new option must be on every surface, or listed here as missing on purpose."""
     assert OPTIONS - names == MISSING.get(surface, set())
 
 
-def test_plugin_defaults_are_those_of_a_sandbox() -> None:
+def test_plugin_defaults_match_sandbox_defaults() -> None:
     """The plugin repeats them so that it can show them without importing the package."""
     options: Any = SandboxOptions()
     names = OPTIONS - {"contract", "latency"}  # the plugin's default for these is ""
@@ -73,7 +73,7 @@ def test_plugin_defaults_are_those_of_a_sandbox() -> None:
     assert defaults == {name: getattr(options, name) for name in defaults}
 
 
-def test_option_error_names_the_option_and_what_it_must_be() -> None:
+def test_option_error_names_the_option_and_says_what_it_must_be() -> None:
     """Layers that write their own messages, such as the control plane, need both attributes."""
     with pytest.raises(OptionError, match="has seed='x': it must be an integer") as exc_info:
         SandboxOptions(seed="x")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

@@ -35,7 +35,7 @@ def test_history_of_the_default_user_is_read_without_an_id() -> None:
         assert [each.delta for each in fake.transactions()] == [3]
 
 
-def test_added_transactions_are_in_the_balance_and_in_the_history_of_the_api() -> None:
+def test_added_transactions_count_toward_the_balance_and_appear_in_the_api_history() -> None:
     with FakeCredits(clock=NOW) as fake:
         added = fake.add_transactions("ada", [100, -10])
         assert added == fake.transactions("ada")
@@ -91,7 +91,7 @@ def test_no_transaction_is_added_if_one_is_rejected(transactions: Any, error: ty
         assert fake.problems() == []
 
 
-def test_no_transactions_create_the_user() -> None:
+def test_adding_no_transactions_creates_the_user() -> None:
     with FakeCredits(clock=NOW) as fake:
         assert fake.add_transactions("ada", []) == ()
         assert fake.users() == (User("app-id", "ada", NOW),)
@@ -132,7 +132,7 @@ def test_deleted_user_is_gone_and_can_be_created_again() -> None:
 
 
 @pytest.mark.parametrize("order", ["newest_first", "oldest_first"])
-def test_cursor_of_a_list_with_a_deleted_user_still_works(order: Any) -> None:
+def test_user_list_cursor_still_works_after_the_users_are_deleted(order: Any) -> None:
     with FakeCredits(contract=Contract(users_order=order, page_size=1), users=dict.fromkeys("abcd", 1)) as fake:
         page = fake.server_client.list_users("app-id")
         for user in fake.users():
@@ -140,7 +140,7 @@ def test_cursor_of_a_list_with_a_deleted_user_still_works(order: Any) -> None:
         assert fake.server_client.list_users("app-id", page.next_cursor).users == ()
 
 
-def test_late_write_for_a_deleted_user_is_rejected_without_a_bug() -> None:
+def test_late_write_for_a_deleted_user_is_rejected_and_no_problem_is_reported() -> None:
     with FakeCredits(users={"ada": 5}) as fake:
         fake.faults.add(LateWrite(60_000), user="ada")
         with pytest.raises(Exception, match="timeout|timed out|no response"):
@@ -151,7 +151,7 @@ def test_late_write_for_a_deleted_user_is_rejected_without_a_bug() -> None:
         assert fake.problems() == []
 
 
-def test_stale_read_hides_the_writes_of_a_user_created_again() -> None:
+def test_stale_read_hides_the_writes_of_a_recreated_user() -> None:
     with FakeCredits(users={"ada": 5}) as fake:
         fake.faults.add(StaleRead(by_writes=1))
         fake.delete_user("ada")
@@ -179,7 +179,7 @@ def test_invalid_user_id_is_rejected(user_id: Any) -> None:
             fake.add_transactions(user_id, [1])
 
 
-def test_threads_that_add_transactions_lose_none() -> None:
+def test_no_transaction_is_lost_when_several_threads_add_them() -> None:
     with FakeCredits() as fake:
         threads = [threading.Thread(target=fake.add_transactions, args=("ada", [1] * 50)) for _ in range(8)]
         for thread in threads:

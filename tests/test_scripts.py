@@ -65,7 +65,7 @@ def test_newest_patch_release_is_found_on_path_and_in_pyenv(
     [("", 0), ("command not found", 127), (version_info(3, 97, 1), 0)],
     ids=["other implementation", "missing interpreter", "other version"],
 )
-def test_program_that_is_not_cpython_of_version_is_ignored(
+def test_program_that_is_not_cpython_of_requested_version_is_ignored(
     check_pythons: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, status: int
 ) -> None:
     write_program(tmp_path / "python3.98", output, status)
@@ -73,7 +73,7 @@ def test_program_that_is_not_cpython_of_version_is_ignored(
     assert check_pythons.find("3.98") is None
 
 
-def test_patch_release_of_running_python(check_pythons: ModuleType) -> None:
+def test_patch_release_of_running_python_matches_version_info(check_pythons: ModuleType) -> None:
     assert check_pythons.patch_release(Path(sys.executable)) == list(sys.version_info)
 
 

@@ -52,7 +52,7 @@ def create_app(contract: Contract, sandboxes: SandboxRegistry | None = None) -> 
 class CreditsApplication(Starlette):
     """The application for one contract, with a route table for API paths and Starlette's router for all others.
 
-    API paths bypass Starlette's router, because it normalises paths and tries one regular expression per route.
+    API paths bypass Starlette's router, because it normalizes paths and tries one regular expression per route.
     Starlette's default middleware is left out, because it responds to errors in plain text. ``control`` is the control
     plane of a live server.
     """

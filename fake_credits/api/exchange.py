@@ -46,7 +46,7 @@ class FaultOverrides(msgspec.Struct):
 
     A stale read does not see the transactions from the last ``stale_by_ms`` milliseconds, or the last
     ``stale_by_writes`` transactions. It always sees those that existed when the rule was added; ``history_lengths``
-    gives their number by application and user. A ``dry_run`` checks a write without applying it.
+    holds their count for each application and user. A ``dry_run`` checks a write without applying it.
     """
 
     stale_by_ms: int = 0
@@ -178,7 +178,8 @@ class Exchange(msgspec.Struct, eq=False):
 
     @property
     def label(self) -> str:
-        """Return the operation and its user or application, or the method and path if no route matched, for display."""
+        """Return a display label: the operation and its user or application, or the method and path if no route
+        matched."""
         route_match = self.route_match
         if route_match is _NO_ROUTE:
             return f"{self.request.method} {escape_path(self.path)}"

@@ -1,7 +1,7 @@
 """Routing: finding the operation and the ids for a method and a path.
 
 Raw paths are matched segment by segment, and each segment is percent-decoded once. Unlike in many web frameworks,
-nothing is normalised (`//`, `..`, a trailing slash, `%2F`). Routes are looked up by the number of segments and by the
+nothing is normalized (`//`, `..`, a trailing slash, `%2F`). Routes are looked up by the number of segments and by the
 literal segments, without regular expressions.
 """
 
@@ -161,7 +161,7 @@ class RouteTable:
 
 
 def closest_route(routes: Mapping[Operation, RouteTemplate], method: str, segments: list[str]) -> str:
-    """Return a sentence that names the route closest to a path; the method breaks ties."""
+    """Return a hint that names the route closest to a path; the method breaks ties."""
     # Limited, because the comparison takes quadratic time and a path can be 64 KiB long.
     compared_segments = [segment[:_MAX_COMPARED_CHARS] for segment in segments[:_MAX_COMPARED_SEGMENTS]]
 

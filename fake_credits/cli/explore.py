@@ -203,7 +203,7 @@ class CommandExplorer:
             return Outcome()
         output = result.output
         if any(redact(each.output, recorder.run.secrets[0]) != each.output for recorder, each in self._references):
-            # The command prints its secrets even without faults: redact them, so that no fault is blamed.
+            # The command prints its secrets even without faults: redact them, so that this isn't blamed on a fault.
             output = redact(output, api_key)
         return Outcome("failed", f"{_error_line(output)}\n{output}", f"exit code {result.exit_code}")
 

@@ -31,7 +31,7 @@ _HASHED_CA_FILE_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # the files that Open
 
 @contextlib.contextmanager
 def tls_setup(options: ServerFlags, address: BindOptions, host: str) -> Generator[tuple[BindOptions, Path | None]]:
-    """Yield the address with the TLS options from the flags, and the path of the generated CA's file, if any.
+    """Yield the address with the TLS options from the flags, and the path of the generated CA file, if any.
 
     The file is removed on exit. ``host`` is the name by which this machine reaches the server.
     """

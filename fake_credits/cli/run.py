@@ -2,7 +2,7 @@
 
 The command stays in this process's group, so that a terminal's Ctrl-C, Ctrl-Z and job control work as usual. On Linux,
 processes that it leaves behind are terminated: this process adopts orphans (as a "subreaper"), so it finds even those
-that left the group. On other systems, orphans are left running: they can't be found, and terminating the group would
+that left the group. On other systems, orphans are left running: they can't be found, and terminating the group could
 also terminate this process's parent. If this process is killed by SIGKILL, nothing is cleaned up. On Windows, Ctrl-C
 and Ctrl-Break reach the command directly.
 """
@@ -74,7 +74,7 @@ class _ChildProcess:
         if self._process is None:
             self._pending_signals.append(number)
         elif not (number in _TERMINAL_SIGNALS and _is_foreground()):
-            # Signals that the terminal has sent to the command too aren't forwarded: two Ctrl-Cs may mean "exit now".
+            # Signals that the terminal also sent to the command aren't forwarded: a second Ctrl-C may mean "exit now".
             self._forward(self._process, number)
 
     def _forward(self, process: "subprocess.Popen[bytes]", number: int) -> None:

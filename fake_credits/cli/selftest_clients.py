@@ -86,7 +86,7 @@ def retry_after_failed_read() -> None:
 
 
 def read_forever() -> None:
-    """After a failed read, keep reading without pausing."""
+    """Keep reading without pausing after a failed read."""
     add_transaction(-_PRICE, "consume")
     while True:
         try:

@@ -125,7 +125,7 @@ async def _serve(runner: ServerRunner, announce: Callable[[], None], signals: _S
     """Serve until a signal arrives, or until the announcement fails.
 
     The announcement runs in a thread, because minting the user's token takes a while and must not block the server,
-    which is already responding.
+    which is already accepting requests.
     """
     stop = signals.stop_event()
     tasks: list[asyncio.Task[None]] = []

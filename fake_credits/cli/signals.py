@@ -28,7 +28,7 @@ def handle_signals(numbers: Iterable[int], handler: Callable[[int], object]) -> 
 
 
 def exit_at_signals(exit_code: Callable[[int], int]) -> None:
-    """Exit on a signal until the command installs its own handlers; nothing needs cleaning up before that.
+    """Exit on any stop signal until the command installs its own handlers; nothing needs cleaning up before then.
 
     Python's default SIGINT handler raises KeyboardInterrupt, which Python ignores in some callbacks during an import.
     """

@@ -242,7 +242,7 @@ class RemoteSandbox:
         return self._request(schemas.MintedToken, "POST", "/tokens", body).token
 
     def bind(self, issuer: str, user_id: str) -> schemas.Binding:
-        """Route requests that carry a trusted issuer's token for a user to this sandbox (docs/how-to/tokens.md)."""
+        """Route requests to this sandbox if they carry a trusted issuer's token for a user (docs/how-to/tokens.md)."""
         return self._request(schemas.Binding, "POST", "/bindings", schemas.Binding(issuer, user_id))
 
     def journal(self, **filters: Unpack[JournalWords]) -> tuple[schemas.RecordedExchange, ...]:
@@ -352,7 +352,7 @@ class RemoteGate:
         return self._sandbox.ask_gate("POST", f"{self._path}/wait", body, wait_s=limit_s)
 
     def release(self, order: Sequence[int | str] = (), *, keep: bool = False) -> schemas.GateState:
-        """Release the held calls one by one, letting each run until it completes or waits again.
+        """Release the held calls one by one, each after the previous one has completed or waits again.
 
         ``order`` lists the calls to release first, by user or by position in order of arrival, counted from 0. The
         others follow in order of arrival or, with ``keep``, stay held.

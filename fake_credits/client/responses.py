@@ -71,7 +71,7 @@ class ResponseDecoder:
 
         If the contract's response has no body, the transaction is built from the request. Its time is then taken from
         the ``Date`` header, which is only accurate to the second, or from this machine's clock if that header is
-        missing.
+        missing or invalid.
         """
         if self._contract.created_transaction == "empty":
             self._raise_for_status(response)

@@ -119,7 +119,7 @@ class ControlPlane:
 
         route, request.scope["path_params"] = match_route(request.method, request.scope["raw_path"])
         if any(origin != str(request.base_url).rstrip("/") for origin in request.headers.getlist("origin")):
-            raise ControlError("origin_not_allowed", "web pages on other origins can't use the control plane")
+            raise ControlError("origin_not_allowed", "web pages from other origins can't use the control plane")
         self._check_token(request)
         body = await request.body()  # the server limits its size
         media_types = [text.partition(";")[0].strip().lower() for text in request.headers.getlist("content-type")]

@@ -33,7 +33,7 @@ class LoopTasks(Protocol):
         ...
 
     def calling_task(self) -> Task:
-        """Return the task that is making the current exchange."""
+        """Return the task that made the current request."""
         ...
 
     def live(self) -> list[Task]:

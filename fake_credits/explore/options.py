@@ -29,11 +29,11 @@ class ExploreOptions:
     If ``kind`` is ``"writes"``, faults are injected at writes only. If it is ``"same"``, a run that fails under a fault
     is a red finding and fails the test, because the application is expected to hide faults. If it is ``"all"``, every
     effect that applies to an operation is injected. ``faults`` replaces the default faults. ``depth`` is the maximum
-    number of faults per run. ``budget`` is the maximum number of runs with faults or in another order, and ``seconds``
-    limits their total duration. If ``strict`` is true, amber findings also fail the test. ``schedules`` are run instead
-    of planned ones. If ``orders`` is true, concurrent calls are also made in every order that can make a difference. If
-    ``is_required`` is true, a test that can't be explored fails. If ``is_off`` is true, a test runs once and counts as
-    not explored.
+    number of faults per run. ``budget`` is the maximum number of runs with faults or a different order of calls, and
+    ``seconds`` limits their total duration. If ``strict`` is true, amber findings also fail the test. ``schedules`` are
+    run instead of planned ones. If ``orders`` is true, concurrent calls are also made in every order that can make a
+    difference. If ``is_required`` is true, a test that can't be explored fails. If ``is_off`` is true, a test runs once
+    and counts as not explored.
 
     Raises ValueError if a field is invalid; the message names the field and its allowed values.
     """

@@ -1,6 +1,7 @@
 """The scheduler of one run, which holds the exchanges of an event loop and releases them one at a time.
 
-An exchange is released only once all tasks are blocked, so that every exchange that can arrive by then has arrived.
+An exchange is released only once all tasks are blocked, so that every exchange that doesn't depend on a further release
+has arrived.
 """
 
 import threading
@@ -116,7 +117,7 @@ class OrderScheduler:
             tasks.clear()
 
     async def hold(self) -> None:
-        """Hold the current exchange until its turn comes; let exchanges from event loops in other threads pass."""
+        """Hold the current exchange until its turn comes; return at once if it is in another thread's event loop."""
         if not self._enter_loop() or self._tasks is None:
             return
         exchange = HeldExchange(self._tasks.calling_task(), self._tasks.new_event())

@@ -139,7 +139,7 @@ class Recorder:
             except LedgerInconsistency as error:
                 run.ledger_error = str(error)
 
-    # ------------------------------------------------------------ called by the sandbox, which holds its lock
+    # ------------------------------------------------------------ called by the sandbox while it holds its lock
 
     def _on_call(self, incoming: IncomingCall, own_firings: Sequence[Firing]) -> Sequence[Firing]:
         owner = self.test_code.calls_now()
@@ -155,7 +155,7 @@ class Recorder:
         if call.number > self._max_calls:
             self.run.is_storm = True
             if owner == "application":
-                raise CallStorm(f"more than {self._max_calls:g} calls: the application may never stop")
+                raise CallStorm(f"more than {self._max_calls:g} calls: the application might never stop")
             self.on_storm()
             # Over a socket, or in another task, no exception would reach the caller.
             return [self._fire(_STORM, call)]
@@ -347,7 +347,7 @@ class SleepLog:
         return f"<SleepLog: lines={len(self._longest)}>"
 
     def slowest(self) -> list[tuple[float, str]]:
-        """Return the duration in seconds and the line of each sleep, longest first."""
+        """Return the longest sleep on each line as (seconds, line), in descending order."""
         return sorted(((seconds, where) for where, seconds in self._longest.items()), reverse=True)
 
     @contextmanager

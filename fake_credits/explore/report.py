@@ -240,7 +240,7 @@ def _not_explored(documents: Sequence[JsonObject]) -> Iterator[str]:
     for document in documents:
         reason = document["skip_reason"]
         if document["leaks"]:
-            reason = "its last fault-free run failed: state leaks between runs, so its findings are unreliable"
+            reason = "the last fault-free run failed: state leaks between runs, so the findings are unreliable"
         if reason:
             by_reason[reason].append(document["test"])
     for reason, tests in by_reason.items():

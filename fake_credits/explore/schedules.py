@@ -137,7 +137,7 @@ Schedule = tuple[Injection, ...]
 
 
 def format_schedule(schedule: Sequence[Injection], numbers: Mapping[CallKey, int] | None = None) -> str:
-    """Return a schedule as text, in which calls of the fault-free run are written as their numbers."""
+    """Return a schedule as text, with each call of the fault-free run written as its number."""
     parts: list[str] = []
     for call, fault in schedule:
         number = call if isinstance(call, int) else (numbers or {}).get(call, 0)

@@ -113,7 +113,7 @@ class FaultEngine:
         ]
 
     def _take_out(self, active: ActiveRule, reports_unused: bool) -> None:
-        """Remove a rule unless it is already removed; with ``reports_unused``, it still fails the test if unused."""
+        """Remove a rule unless it is already removed; if ``reports_unused``, an unused rule still fails the test."""
         with self.lock:
             if active.is_removed:
                 return

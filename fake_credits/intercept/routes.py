@@ -62,7 +62,7 @@ class InterceptedUrl(msgspec.Struct, frozen=True):
 
 
 def parse_base_url(url: str) -> InterceptedUrl:
-    """Return a normalized base URL.
+    """Parse and normalize a base URL.
 
     A base URL must have no parts other than a scheme (http or https), a host, a port and a path. Raises TypeError if it
     is not a string, and ValueError if it is invalid.
@@ -136,7 +136,7 @@ class Route(msgspec.Struct, frozen=True, eq=False):
     log: InterceptionLog
 
     def localize(self, request: Request, timeout_s: float | None) -> Request:
-        """Return a request whose target is relative to the base URL."""
+        """Return the request with its target relative to the base URL."""
         target = self.base_url.relative_target(request.target)
         return Request(request.method, target, request.headers, request.body, timeout_s)
 
@@ -146,7 +146,7 @@ class Route(msgspec.Struct, frozen=True, eq=False):
         return received.finish(self.driver.call(request, received.error))
 
     async def respond_async(self, received: ReceivedRequest, timeout_s: float | None) -> Response:
-        """Return the response to a request like `respond`, yielding to the running event loop."""
+        """Return the response as `respond` does, but yield to the running event loop."""
         request = self.localize(received.request, timeout_s)
         return received.finish(await self.driver.call_async(request, received.error))
 
@@ -220,7 +220,7 @@ def _is_loopback(host: str) -> bool:
 class Routes:
     """The active routes; if several match a URL, the most recently added one is used.
 
-    Lookups take no lock, because the table is replaced as a whole. Callers of `replace_all` must hold their own lock.
+    Lookups take no lock, because the table is replaced as a whole. Callers of `replace_all` must do their own locking.
     """
 
     def __init__(self) -> None:

@@ -300,7 +300,7 @@ class _ResponseBody(io.BytesIO):
 
     @property
     def msg(self) -> HTTPMessage:
-        """Return the Set-Cookie headers, the only headers that requests reads from this message."""
+        """Return the Set-Cookie headers, the only ones that the requests library reads from this message."""
         message = HTTPMessage()
         for name, value in self._response.headers:
             if name == b"set-cookie":

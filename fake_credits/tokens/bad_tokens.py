@@ -160,10 +160,10 @@ BAD_TOKENS: Final[dict[str, BadToken]] = {
 def mint_bad_token(
     kind: str, minter: Minter, user_id: str, *, now_ms: int, claims: Mapping[str, object] | None = None
 ) -> str:
-    """Return a token that breaks one rule as of ``now_ms`` (ms since 1970); ``claims`` are added to the token's own.
+    """Return a token that breaks one rule as of ``now_ms`` (ms since 1970).
 
-    Raises ValueError for an unknown kind, suggesting a similar one if possible, and TypeError if ``kind`` isn't a
-    string.
+    ``claims`` extend and override the token's own. Raises ValueError for an unknown kind, suggesting a similar one if
+    possible, and TypeError if ``kind`` isn't a string.
     """
     if not isinstance(kind, str):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
         raise TypeError(f"bad must be a kind of bad token, such as 'expired', not {kind!r}")

@@ -112,7 +112,7 @@ class SigningKey(VerifyingKey):
 class KeySet:
     """An issuer's public keys.
 
-    With ``any_kid``, the only key has no id and matches every ``kid``.
+    With ``any_kid``, the set has a single key without an id, which matches every ``kid``.
     """
 
     def __init__(self, keys: Iterable[VerifyingKey] = (), *, any_kid: bool = False) -> None:
@@ -245,7 +245,7 @@ def key_set_from_jwks(content: bytes) -> KeySet:
     key_set = KeySet(keys)
     if not keys or len(key_set.published_keys()) < len(keys):
         raise ValueError(
-            "the file contains no signing key" if not keys else "the file contains two keys with the same kid"
+            "the file contains no verification key" if not keys else "the file contains two keys with the same kid"
         )
     return key_set
 

@@ -28,7 +28,7 @@ MAX_TOKEN_HEADER_BYTES: Final = 2 * 1024
 """The maximum size of a decoded token header."""
 
 MAX_JSON_DEPTH: Final = 32
-"""The maximum nesting of a token's objects and arrays, so that claims can be walked recursively."""
+"""The maximum nesting depth of a token's objects and arrays, which keeps recursion over the claims safe."""
 
 MAX_CACHED_TOKENS: Final = 1024
 """The maximum number of cached tokens; a full cache is emptied before the next token is added."""
@@ -144,7 +144,7 @@ def verify_signature(token: str, issuers: Sequence[Issuer]) -> tuple[bytes, Veri
     for key in _candidate_keys(_read_header(header), issuers):
         if key.verifies(message, signature):
             return payload, key
-    raise _invalid_token("bad_signature", "the token was not signed with the key that its header names")
+    raise _invalid_token("bad_signature", "invalid signature: the token was altered or signed with another key")
 
 
 def _decode_segment(segment: str, name: str) -> bytes:
@@ -252,7 +252,7 @@ def _numeric_date(claims: _Claims, name: str) -> int | float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _invalid_token(f"malformed_{name}", f"the token's {name} is {short_repr(value)}, not a number")
     if not -_MAX_DATE_S <= value <= _MAX_DATE_S:
-        raise _invalid_token(f"malformed_{name}", f"the token's {name} is out of range (until the year 9999)")
+        raise _invalid_token(f"malformed_{name}", f"the token's {name} is out of range (the limit is the year 9999)")
     return value
 
 

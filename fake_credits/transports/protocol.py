@@ -78,7 +78,7 @@ class CreditsProtocol(UvicornProtocol):
             self._current.keeps_alive = False
 
     def resume_writing(self) -> None:
-        """Resume serving the queue, because the client is reading again."""
+        """Resume serving the queue, now that the client is reading again."""
         super().resume_writing()
         self.restart_keep_alive_timer()
         self._process_queue()
@@ -214,7 +214,7 @@ class CreditsProtocol(UvicornProtocol):
         return len(data)
 
     def _read_body_after_upgrade(self) -> None:
-        """Continue with a body that the parser skipped, mistaking it for another protocol."""
+        """Prepare a new parser for a body that the old one skipped as another protocol's data."""
         newest = self._newest
         if newest is None or newest.is_received:
             return
@@ -311,7 +311,7 @@ class CreditsProtocol(UvicornProtocol):
 
 
 def _head_size(method: bytes, target: bytes, headers: Headers) -> int:
-    """Return the size of a head in bytes, without optional whitespace."""
+    """Return the size of a head in bytes, counting one space after each colon but no other optional whitespace."""
     return (
         len(method)
         + len(target)

@@ -1,4 +1,4 @@
-"""Socket helpers for the live server: kernel queries and resets, a TLS listener, and waits in the event loop."""
+"""Socket helpers for the live server: connection state and resets, a TLS listener, and waits in the event loop."""
 
 import asyncio
 import contextlib

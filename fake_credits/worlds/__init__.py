@@ -32,7 +32,7 @@ def make_world(profile: Profile, seed: int) -> World:
 
 
 class WorldLibrary:
-    """Finds worlds by name or file path, and caches recently used generated worlds, except large ones."""
+    """The available worlds, by name or file path; recently generated ones are cached, except large ones."""
 
     def __init__(self) -> None:
         self._cached_make_world = lru_cache(_MAX_CACHED_WORLDS)(make_world)

@@ -227,7 +227,7 @@ def _draw_lifetime(draw: Callable[[], float], profile: Profile, user: _UserPlan,
 
 
 def _apply_weekly_pattern(even_ms: int) -> int:
-    """Map a moment in evenly distributed time to one in the weekly pattern, preserving order."""
+    """Map a uniformly distributed time to one that follows the weekly pattern, preserving order."""
     week, rest = divmod(even_ms, WEEK_MS)
     slot, part_ms = divmod(rest, _SLOT_MS)
     moment = _WEEKLY_PATTERN[slot]

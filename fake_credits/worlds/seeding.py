@@ -84,7 +84,7 @@ def compute_totals(world: World, contract: Contract, application_id: str, on_pro
 
 
 class Seeder:
-    """Writes a world's users and histories to one application on a server.
+    """A seeder that writes a world's users and histories to one application on a server.
 
     First call `scan`, which only reads, then `create` and `write_transactions`, which write what is missing. All three
     raise TargetError if the server rejects a call or can't be reached, or if a user's existing history is not the
@@ -170,7 +170,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class _UserSeeder:
-    """Writes one user's history."""
+    """A writer of one user's history."""
 
     def __init__(self, target: Target, retry_policy: RetryPolicy, history: UserHistory) -> None:
         self._target = target

@@ -164,7 +164,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Return a short id for a rule, an effect or a distribution, or None for any other value."""
-    effects = sys.modules.get("fake_credits.faults.effects.base")  # unless it is loaded, ``val`` isn't a FaultValue
+    effects = sys.modules.get("fake_credits.faults.effects.base")  # if it isn't loaded, ``val`` can't be a FaultValue
     return str(val) if effects is not None and isinstance(val, effects.FaultValue) else None
 
 
@@ -187,7 +187,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _marker_options(item: pytest.Item) -> dict[str, object]:
     """Return the merged options of a test's markers, parsed once; raise ValueError for an invalid marker.
 
-    Markers closer to the test win: a function's over its class's or module's. On the same level, the marker added last
+    Markers closer to the test win: a function's over its class's or module's. At the same level, the marker added last
     wins: a parameter's over the function's, a subclass's over its base class's.
     """
     marks = [mark for node in item.listchain() for mark in node.own_markers if mark.name == "fake_credits"]
@@ -278,10 +278,10 @@ def pytest_exception_interact(node: pytest.Item | pytest.Collector, report: pyte
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
     """Colour the sections that pytest's summary prints; the reports stay plain for formats such as JUnit XML."""
     if terminalreporter.hasmarkup:
-        from pytest_fake_credits.terminal import colored_sections
+        from pytest_fake_credits.terminal import coloured_sections
 
         reports = [report for group in terminalreporter.stats.values() for report in group]
-        with colored_sections(terminalreporter, reports):
+        with coloured_sections(terminalreporter, reports):
             return (yield)
     return (yield)
 

@@ -25,8 +25,8 @@ _EARLY_TOKEN_LIFETIME_S = 24 * 3600
 class EarlyEnvironment:
     """The environment variables that are set before the first sandbox exists; ``close`` restores the original values.
 
-    ``listener`` is bound but does not listen, so that, until a server uses it, connections are refused instead of
-    hanging. Raises ValueError for an unknown auth provider.
+    Until a server uses it, ``listener`` is bound but not listening, so that connections are refused instead of hanging.
+    Raises ValueError for an unknown auth provider.
     """
 
     def __init__(self, settings: Mapping[str, PluginSetting]) -> None:

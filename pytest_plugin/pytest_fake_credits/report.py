@@ -23,7 +23,7 @@ from fake_credits.journal import JournalEntry
 from fake_credits.models import Balance
 from fake_credits.text import align_columns, escape_control, pluralize, redact, truncate
 from pytest_fake_credits.factory import TrackedSandbox
-from pytest_fake_credits.terminal import MARKUP_ATTRIBUTE, SECTION_NAME, colored_sections
+from pytest_fake_credits.terminal import MARKUP_ATTRIBUTE, SECTION_NAME, coloured_sections
 
 _MAX_REPORTED_ROWS = 20
 _MAX_REPEATED_WRITES = 5
@@ -216,7 +216,7 @@ def write_before_prompt(
     terminal: pytest.TerminalReporter, report: pytest.TestReport, sandboxes: Iterable[TrackedSandbox]
 ) -> None:
     """Write the section, and a curl command for each sandbox on a live server, before a debugger prompt opens."""
-    with colored_sections(terminal, [report]):
+    with coloured_sections(terminal, [report]):
         for name, text in report.sections:
             if name == SECTION_NAME:
                 terminal.write_sep("-", name)

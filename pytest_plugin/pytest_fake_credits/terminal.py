@@ -35,7 +35,7 @@ MARKUP_ATTRIBUTE = "fake_credits_markup"
 
 
 @contextmanager
-def colored_sections(terminal: pytest.TerminalReporter, candidates: Iterable[object]) -> Generator[None]:
+def coloured_sections(terminal: pytest.TerminalReporter, candidates: Iterable[object]) -> Generator[None]:
     """Colour the fake's section in each report while pytest prints the reports."""
     reports: list[Any] = [report for report in candidates if hasattr(report, MARKUP_ATTRIBUTE)]
     plain = [report.sections for report in reports]

@@ -139,7 +139,7 @@ def key_of(credits: FakeCredits) -> list[tuple[bytes, bytes]]:
 
 
 @pytest.mark.parametrize("path", APPS, ids=lambda path: path.name)
-def test_an_application_of_the_docs_serves(uvicorn_server: UvicornServer, path: Path) -> None:
+def test_an_application_from_the_docs_can_be_served(uvicorn_server: UvicornServer, path: Path) -> None:
     module = runpy.run_path(str(path))
     uvicorn_server.app = module["app"]
     headers = {"X-API-Key": "test-key"}
@@ -187,12 +187,12 @@ def test_a_response_has_at_most_one_date(client: httpx2.Client) -> None:
 
 
 @pytest.mark.parametrize("user_id", ["a/b", "Jürgen", "100%", "a b", "a?b"])
-def test_an_encoded_id_arrives(client: httpx2.Client, credits: FakeCredits, user_id: str) -> None:
+def test_a_percent_encoded_id_is_decoded(client: httpx2.Client, credits: FakeCredits, user_id: str) -> None:
     credits.user(user_id, balance=7)
     assert client.get(f"/v1/applications/app-id/users/{quote(user_id, safe='')}/balance").json() == {"balance": 7}
 
 
-def test_a_preflight_is_answered_by_the_contract(client: httpx2.Client, credits: FakeCredits) -> None:
+def test_a_preflight_is_answered_and_not_journaled(client: httpx2.Client, credits: FakeCredits) -> None:
     headers = {"Origin": "https://shop.test", "Access-Control-Request-Method": "GET"}
     response = client.options(BALANCE, headers=headers)
     assert (response.status_code, response.headers["access-control-allow-methods"] != "") == (204, True)
@@ -210,13 +210,13 @@ def test_the_fakes_own_paths_work(client: httpx2.Client, credits: FakeCredits) -
 # ------------------------------------------------------------ faults
 
 
-def test_a_delay_is_waited_for(client: httpx2.Client, credits: FakeCredits) -> None:
+def test_a_latency_fault_delays_the_response(client: httpx2.Client, credits: FakeCredits) -> None:
     credits.faults.add(Latency(5))
     assert client.get(BALANCE).json() == {"balance": 100}
     assert credits.journal.entries()[0].duration_us >= 5000
 
 
-def test_a_body_drips(client: httpx2.Client, credits: FakeCredits) -> None:
+def test_a_dripped_body_arrives_complete(client: httpx2.Client, credits: FakeCredits) -> None:
     credits.faults.add(Drip(chunks=3, over_ms=3))
     with client.stream("GET", BALANCE) as response:
         chunks = list(response.iter_raw())
@@ -224,7 +224,7 @@ def test_a_body_drips(client: httpx2.Client, credits: FakeCredits) -> None:
 
 
 @pytest.mark.parametrize("effect", [Status(503), NotJson(), DuplicateWrite()], ids=lambda effect: effect.effect_name)
-def test_an_effect_without_the_connection_works(client: httpx2.Client, credits: FakeCredits, effect: Effect) -> None:
+def test_an_effect_that_needs_no_connection_works(client: httpx2.Client, credits: FakeCredits, effect: Effect) -> None:
     active = credits.faults.add(effect)
     client.post(TRANSACTIONS, content=SPEND, headers={"Content-Type": "application/json"})
     assert active.fired == 1
@@ -240,7 +240,7 @@ def test_an_effect_that_asgi_cant_produce_is_refused(credits: FakeCredits, effec
 
 
 @pytest.mark.usefixtures("app")
-def test_so_is_a_script_a_preset_and_a_scenario_with_one(credits: FakeCredits) -> None:
+def test_a_script_preset_or_scenario_with_such_an_effect_is_refused(credits: FakeCredits) -> None:
     with pytest.raises(FaultError, match="script has 'hang', which ASGI can't produce"):
         credits.faults.add(script=[503, "ok", "hang"])
     for rules in (
@@ -259,12 +259,12 @@ def test_every_effect_that_needs_the_connection_is_tested() -> None:
     assert {name for name, effect in EFFECTS.items() if effect.needs_connection} == tested
 
 
-def test_a_rule_from_before_is_refused_with_the_application() -> None:
+def test_asgi_app_fails_if_an_existing_rule_needs_the_connection() -> None:
     with FakeCredits(faults=Reset()) as credits, pytest.raises(FaultError, match="'reset', which ASGI can't produce"):
         credits.asgi_app()
 
 
-def test_a_sandbox_with_such_a_rule_is_not_attached_later(shared: SharedResources) -> None:
+def test_a_sandbox_whose_rule_needs_the_connection_cannot_be_attached(shared: SharedResources) -> None:
     with FakeCredits(shared=shared) as credits, FakeCredits(shared=shared, faults=Hang()) as other:
         registry = SandboxRegistry(credits.sandbox)
         create_app(credits.sandbox.contract, registry)
@@ -273,13 +273,13 @@ def test_a_sandbox_with_such_a_rule_is_not_attached_later(shared: SharedResource
         assert list(registry) == [credits.sandbox]
 
 
-def test_a_client_that_disconnects_during_a_delay_is_journaled(credits: FakeCredits, app: ASGIApp) -> None:
+def test_a_disconnect_during_a_delay_is_journaled(credits: FakeCredits, app: ASGIApp) -> None:
     credits.faults.add(Latency(1))
     call(app, [{"type": "http.request"}, {"type": "http.disconnect"}], headers=key_of(credits))
     assert [(entry.status, entry.delivered) for entry in credits.journal.entries()] == [(200, False)]
 
 
-def test_a_client_that_disconnects_within_its_body_changes_nothing(credits: FakeCredits, app: ASGIApp) -> None:
+def test_a_client_that_disconnects_mid_body_changes_nothing(credits: FakeCredits, app: ASGIApp) -> None:
     headers = [*key_of(credits), (b"content-type", b"application/json"), (b"content-length", b"31")]
     incoming: list[dict[str, Any]] = [
         {"type": "http.request", "body": SPEND, "more_body": True},
@@ -293,7 +293,7 @@ def test_a_client_that_disconnects_within_its_body_changes_nothing(credits: Fake
 
 
 @pytest.mark.parametrize("prefix", ["/credits", "/cr%C3%A9dits"])
-def test_the_path_of_a_mount_is_stripped(credits: FakeCredits, app: ASGIApp, prefix: str) -> None:
+def test_the_mount_path_is_stripped(credits: FakeCredits, app: ASGIApp, prefix: str) -> None:
     path = prefix.replace("%C3%A9", "é")
     with TestClient(Starlette(routes=[Mount(path, app)])) as client:
         client.headers["X-API-Key"] = credits.api_key
@@ -306,12 +306,12 @@ def test_the_path_of_a_mount_is_stripped(credits: FakeCredits, app: ASGIApp, pre
 
 
 @pytest.mark.parametrize("root_path", ["/credits", "/credits/", "/cr", ""])
-def test_a_root_path_is_stripped_as_whole_segments_only(credits: FakeCredits, app: ASGIApp, root_path: str) -> None:
+def test_a_root_path_is_stripped_only_at_a_segment_boundary(credits: FakeCredits, app: ASGIApp, root_path: str) -> None:
     status = call(app, path="/credits" + BALANCE, root_path=root_path, headers=key_of(credits))[0]["status"]
     assert status == (200 if root_path.startswith("/credits") else 404)
 
 
-def test_without_raw_path_the_decoded_path_serves(credits: FakeCredits, app: ASGIApp) -> None:
+def test_the_decoded_path_is_used_if_raw_path_is_missing(credits: FakeCredits, app: ASGIApp) -> None:
     """All ids work except those with a slash, because a decoded %2F is indistinguishable from a separator."""
     for user_id, status in (("Jürgen", 200), ("100%", 200), ("a b", 200), ("a?b", 200), ("a/b", 404)):
         credits.user(user_id, balance=7)
@@ -325,19 +325,19 @@ def test_a_path_that_is_not_utf_8_is_malformed(credits: FakeCredits, app: ASGIAp
     assert call(app, path=path, headers=key_of(credits))[0]["status"] == 400
 
 
-def test_header_names_in_any_case_are_read(credits: FakeCredits, app: ASGIApp) -> None:
+def test_header_names_are_case_insensitive(credits: FakeCredits, app: ASGIApp) -> None:
     headers = [(b"X-Api-Key", credits.api_key.encode() + b" ")]
     assert call(app, headers=headers)[0]["status"] == 200
 
 
-def test_over_http_2_a_body_needs_no_announcement(credits: FakeCredits, app: ASGIApp) -> None:
+def test_an_http_2_body_needs_no_content_length(credits: FakeCredits, app: ASGIApp) -> None:
     headers = [*key_of(credits), (b"content-type", b"application/json")]
     incoming = [{"type": "http.request", "body": SPEND}]
     sent = call(app, incoming, http_version="2", method="POST", path=TRANSACTIONS, headers=headers)
     assert (sent[0]["status"], json.loads(sent[1]["body"])["delta"]) == (201, -1)
 
 
-def test_a_lifespan_is_acknowledged(app: ASGIApp) -> None:
+def test_lifespan_events_are_acknowledged(app: ASGIApp) -> None:
     sent = call(app, [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}], type="lifespan")
     assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
@@ -347,6 +347,6 @@ def test_a_websocket_is_refused(app: ASGIApp) -> None:
         pass
 
 
-def test_another_kind_of_scope_is_an_error(app: ASGIApp) -> None:
+def test_an_unknown_scope_type_is_an_error(app: ASGIApp) -> None:
     with pytest.raises(NotImplementedError, match="'smtp'"):
         call(app, type="smtp")

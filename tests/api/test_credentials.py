@@ -171,7 +171,7 @@ def test_unauthenticated_request_does_not_reveal_existing_users(api_with_ada: Ap
         ([(b"x-api-key", b"wrong")], 'Bearer realm="credits", error="invalid_token"'),
     ],
 )
-def test_response_401_has_challenge(api_with_ada: Api, value: Headers, challenge: str) -> None:
+def test_401_response_has_challenge(api_with_ada: Api, value: Headers, challenge: str) -> None:
     """The challenge has an error code only if a credential was sent (RFC 6750, section 3.1)."""
     assert api_with_ada.call(Operation.GET_BALANCE, credentials=value).header("www-authenticate") == challenge
 
@@ -276,7 +276,7 @@ KEYS_PATHS = {"clerk": "/v1/jwks", "supabase": "/auth/v1/.well-known/jwks.json",
 
 
 @pytest.mark.parametrize("preset", ["plain", *KEYS_PATHS])
-def test_keys_are_where_the_active_providers_sdk_looks_for_them(
+def test_keys_are_served_at_path_used_by_active_providers_sdk(
     mode: ClientMode, shared: SharedResources, preset: AuthProviderName
 ) -> None:
     with FakeCredits(mode=mode, shared=shared, auth_provider=preset) as fake:
@@ -294,7 +294,7 @@ def test_keys_are_where_the_active_providers_sdk_looks_for_them(
         assert journal == [404] * (len(KEYS_PATHS) - (preset in KEYS_PATHS))
 
 
-def test_contract_whose_operation_has_the_path_of_keys_keeps_it(shared: SharedResources) -> None:
+def test_contract_operation_at_keys_path_takes_precedence(shared: SharedResources) -> None:
     routes = {**DEFAULT_CONTRACT.routes, Operation.LIST_USERS: RouteTemplate("GET", "/v1/{applicationId}")}
     contract = replace(DEFAULT_CONTRACT, routes=routes)
     with FakeCredits(shared=shared, auth_provider="clerk", contract=contract) as fake:
@@ -304,7 +304,7 @@ def test_contract_whose_operation_has_the_path_of_keys_keeps_it(shared: SharedRe
         assert [user["userId"] for user in api.send(Request("GET", b"/v1/jwks", [key], b"")).json()["users"]] == ["ada"]
 
 
-def test_path_of_keys_with_an_invalid_escape_is_served(shared: SharedResources) -> None:
+def test_keys_path_with_invalid_escape_is_served(shared: SharedResources) -> None:
     with FakeCredits(shared=shared, auth_provider="workos") as fake:
         assert Api(fake, "in-process", shared).send(Request("GET", b"/sso/jwks/%zz", [], b"")).status == 200
 
@@ -329,7 +329,7 @@ def test_issuer_can_be_any_url(shared: SharedResources) -> None:
 
 
 @pytest.mark.parametrize("issuer", ["acme", "ftp://acme.example", "https://", "https://a/?b"])
-def test_issuer_that_is_no_url_is_rejected(issuer: str) -> None:
+def test_issuer_that_is_not_a_url_is_rejected(issuer: str) -> None:
     with pytest.raises(ValueError, match='issuer=.*must be an http or https URL, or "server"'):
         FakeCredits(issuer=issuer)
 
@@ -352,7 +352,7 @@ def test_discovery_documents_are_served_through_http_library(shared: SharedResou
         assert client.get(discovery["jwks_uri"]).json() == fake.sandbox.jwks()
 
 
-def test_token_signed_by_foreign_key_with_known_kid_is_rejected(api_with_ada: Api) -> None:
+def test_token_signed_with_another_key_but_known_kid_is_rejected(api_with_ada: Api) -> None:
     head, payload, _ = api_with_ada.credits.token("ada").split(".")
     signature = SigningKeys().current_key("ES256").sign(f"{head}.{payload}".encode())
     forged = f"{head}.{payload}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"

@@ -65,7 +65,7 @@ def fake_with_rules(shared: SharedResources, *rules: Rule, clock: datetime = NOO
     return FakeCredits(shared=shared, balance=100, clock=clock, faults=list(rules))
 
 
-def test_schema_drift_skips_not_json_body(shared: SharedResources) -> None:
+def test_schema_drift_skips_body_that_is_not_json(shared: SharedResources) -> None:
     """A response with such a body may have status 200 and the API's media type."""
     for body in ("html", "bom"):
         not_json = Rule(effect=NotJson(200, body), phase="after", stack=True)

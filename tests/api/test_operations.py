@@ -126,7 +126,7 @@ def test_empty_list_has_no_items_and_no_cursor(frozen_api: Api) -> None:
     assert_success(frozen_api.call(Operation.LIST_TRANSACTIONS), 200, b'{"transactions":[]}')
 
 
-def test_list_items_have_the_members_of_single_responses(frozen_api: Api) -> None:
+def test_list_items_have_same_members_as_single_responses(frozen_api: Api) -> None:
     frozen_api.call(Operation.CREATE_USER)
     frozen_api.grant(100)
     frozen_api.credits.clock.advance(seconds=1)

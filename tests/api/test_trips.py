@@ -44,7 +44,7 @@ def modules_of(call: Callable[[], object]) -> set[str]:
     return modules
 
 
-def test_a_plain_get_in_process_runs_few_modules_and_a_fault_adds_few() -> None:
+def test_plain_in_process_get_runs_few_modules_and_fault_adds_few() -> None:
     with FakeCredits(balance=100) as credits:
 
         def get_balance() -> object:
@@ -77,7 +77,7 @@ def test_handle_fits_on_one_screen_and_awaits_only_waits() -> None:
     assert isinstance(CHECKPOINT, Wait)
 
 
-def test_handle_names_the_checks_in_the_order_of_the_docs() -> None:
+def test_handle_docstring_lists_checks_in_documented_order() -> None:
     section = PAGES["docs/reference/contract.md"].partition("## Order of checks\n")[2].partition("\n## ")[0]
     listed = re.findall(r"^\d\. \*\*(.+?)\*\*", section, re.MULTILINE)
     assert listed[0] == "host"

@@ -53,7 +53,7 @@ def test_delta_none_matches_entry_without_delta() -> None:
     assert not Call(delta=None).matches(entry(1, delta=5))
 
 
-def test_header_names_are_case_insensitive_and_others_ignored() -> None:
+def test_header_names_are_case_insensitive_and_other_headers_ignored() -> None:
     journal_entry = entry(1, headers={"x-tenant": "a", "traceparent": "00-1"})
     assert Call(headers={"X-Tenant": "a"}).matches(journal_entry)
     assert not Call(headers={"X-Tenant": "A"}).matches(journal_entry)

@@ -45,7 +45,7 @@ def test_thread_waits_for_call(credits: FakeCredits) -> None:
     thread.join()
 
 
-def test_task_waits_for_call_of_other_thread(credits: FakeCredits, run: RunMain) -> None:
+def test_task_waits_for_call_from_another_thread(credits: FakeCredits, run: RunMain) -> None:
     credits.serve()
 
     async def main() -> None:
@@ -57,7 +57,7 @@ def test_task_waits_for_call_of_other_thread(credits: FakeCredits, run: RunMain)
     run(main)
 
 
-def test_task_waits_for_call_of_other_task(credits: FakeCredits, run: RunMain) -> None:
+def test_task_waits_for_call_from_another_task(credits: FakeCredits, run: RunMain) -> None:
     """A wait that blocked the event loop would never end."""
 
     async def main() -> None:

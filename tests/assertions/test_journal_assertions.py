@@ -82,7 +82,7 @@ def test_assert_called_fails_for_wrong_number_of_calls(
         journal.assert_called("createTransaction", times=times)
 
 
-def test_assert_not_called_checks_one_call_or_all_calls(journal: JournalAssertions, write_entry: WriteEntry) -> None:
+def test_assert_not_called_works_with_or_without_operation(journal: JournalAssertions, write_entry: WriteEntry) -> None:
     journal.assert_not_called()
     write_entry("getBalance")
     journal.assert_not_called("createTransaction")
@@ -93,7 +93,7 @@ def test_assert_not_called_checks_one_call_or_all_calls(journal: JournalAssertio
         journal.assert_not_called()
 
 
-def test_counts_fail_after_entries_were_dropped() -> None:
+def test_absence_and_count_assertions_fail_after_entries_were_dropped() -> None:
     """Dropped entries can affect absence and counts, but not the presence or order of entries that remain."""
     journal = JournalAssertions(threading.RLock(), limit=2)
     for ordinal in (1, 2):
@@ -133,7 +133,7 @@ def test_assert_order_allows_calls_in_between(journal: JournalAssertions, write_
     assert journal.assert_order("getBalance", Call("getBalance", user="ada")) == (entries[1], entries[3])
 
 
-def test_assert_order_fails_for_other_order(journal: JournalAssertions, write_entry: WriteEntry) -> None:
+def test_assert_order_fails_for_wrong_order(journal: JournalAssertions, write_entry: WriteEntry) -> None:
     write_entry("getBalance", status=200)
     write_entry("createUser", status=200)
     write_entry("createUser", user="bob")
@@ -260,7 +260,7 @@ def test_wait_for_sees_replaced_entry(journal: JournalAssertions, write_entry: W
     replacing.join()
 
 
-def test_wait_for_times_out_with_nearest_calls(
+def test_wait_for_timeout_message_lists_nearest_calls(
     journal: JournalAssertions, write_entry: WriteEntry, run: RunMain
 ) -> None:
     write_entry(delta=-1)
@@ -321,7 +321,7 @@ def test_invalid_wait_for_argument_is_rejected(
         journal.wait_for("createUser", **arguments)
 
 
-def test_negative_times_is_rejected(journal: JournalAssertions) -> None:
+def test_negative_times_argument_is_rejected(journal: JournalAssertions) -> None:
     with pytest.raises(ValueError, match="times must be 0 or more, not -1"):
         journal.assert_called("createUser", times=-1)
 

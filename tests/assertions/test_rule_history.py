@@ -82,7 +82,7 @@ STATUSES: dict[str, tuple[Contract, Any, set[int]]] = {
 
 
 @pytest.mark.parametrize(("contract", "operation", "successes"), STATUSES.values(), ids=STATUSES)
-def test_status_of_another_operations_success_is_rejected(
+def test_success_status_of_another_operation_is_rejected(
     contract: Contract, operation: Any, successes: set[int]
 ) -> None:
     """Otherwise ``assert_not_called("createTransaction", status=200)`` could never fail."""
@@ -94,7 +94,7 @@ def test_status_of_another_operations_success_is_rejected(
                 credits.journal.assert_not_called(operation, status=status)
 
 
-def test_each_of_combined_rules_must_be_declared() -> None:
+def test_every_combined_rule_must_be_declared() -> None:
     with FakeCredits() as credits:
         credits.faults.add(Reset(), "getBalance", nth=1, name="a", optional=True)
         credits.faults.add(Reset(), "getBalance", nth=2, name="b+c", optional=True)
@@ -104,7 +104,7 @@ def test_each_of_combined_rules_must_be_declared() -> None:
             credits.journal.assert_not_called(rule="a+z")
 
 
-def test_values_of_journalled_exchange_are_accepted() -> None:
+def test_values_of_journaled_exchange_are_accepted() -> None:
     with FakeCredits() as credits:
         credits.journal.write(
             entry(credits.journal.begin_exchange()[0], code="theirs", cause="fault:theirs", rule="theirs")

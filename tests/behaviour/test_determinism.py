@@ -114,7 +114,7 @@ def test_faults_of_one_user_do_not_depend_on_other_users(shared: SharedResources
 
 
 @pytest.mark.parametrize("mode", ["in-process", "live"])
-def test_sixteen_threads_give_the_journal_of_one_thread(shared: SharedResources, mode: ClientMode) -> None:
+def test_sixteen_threads_produce_same_journal_as_one_thread(shared: SharedResources, mode: ClientMode) -> None:
     calls, config = _calls_of_many_users(), WorkloadConfig(5, mode, PER_USER_RULES, MANY_USERS)
     assert _run_in_threads(config, shared, calls) == run_workload(
         WorkloadConfig(5, "in-process", PER_USER_RULES, MANY_USERS), shared, calls
@@ -133,7 +133,7 @@ def test_overlapping_tasks_give_a_reproducible_journal(shared: SharedResources, 
     assert first == second
 
 
-def test_tasks_of_different_users_give_the_journal_of_one_thread(shared: SharedResources) -> None:
+def test_tasks_of_different_users_produce_same_journal_as_one_thread(shared: SharedResources) -> None:
     calls, config = _calls_of_many_users(), WorkloadConfig(5, rules=(SHORT_LATENCY, *PER_USER_RULES), users=MANY_USERS)
     assert _run_in_tasks(config, shared, calls) == run_workload(config, shared, calls)
 

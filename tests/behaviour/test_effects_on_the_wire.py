@@ -113,7 +113,7 @@ def test_gate_holds_call_until_released(shared: SharedResources) -> None:
         assert connection.read().status == 201
 
 
-def test_pipelined_requests_after_closed_response_are_not_answered(shared: SharedResources) -> None:
+def test_pipelined_request_is_not_answered_after_connection_is_closed(shared: SharedResources) -> None:
     """A pipelined request is lost with its connection (RFC 9112, section 9.3.2)."""
     with (
         fake_with_rule(shared, "live", Rule(effect=EFFECT_CASES["close before"].rule.effect, nth=1)) as fake,

@@ -148,7 +148,7 @@ def test_retry_before_late_write_charges_twice(fake: FakeCredits, short_timeout_
     assert fake.balance(ADA) == 80
 
 
-def test_late_write_rejected_on_arrival_is_answered_and_not_fired(
+def test_late_write_rejected_on_arrival_is_answered_and_does_not_fire(
     fake: FakeCredits, short_timeout_client: ServerClient
 ) -> None:
     rule = fake.faults.add(LateWrite(10), "createTransaction")

@@ -73,7 +73,7 @@ def join_all(threads: list[SpendThread]) -> list[object]:
 # ------------------------------------------------------------ rules
 
 
-def test_call_matched_by_removed_rule_keeps_its_effect(fake: FakeCredits) -> None:
+def test_removed_rule_still_affects_calls_it_already_matched(fake: FakeCredits) -> None:
     """The call waits at a gate, and still gets the effect of a rule removed in the meantime."""
     gate = fake.hold("createTransaction", name="door")
     rule = fake.faults.add(Status(503), "createTransaction", phase="after", stack=True)
@@ -97,7 +97,7 @@ def test_clearing_rules_keeps_gate_closed_until_released(fake: FakeCredits) -> N
     assert join_all(threads) == [-1, -1]
 
 
-def test_with_block_end_removes_rule_but_not_its_running_calls(fake: FakeCredits) -> None:
+def test_rule_is_removed_after_with_block_but_still_affects_running_calls(fake: FakeCredits) -> None:
     gate = fake.hold("createTransaction")
     with fake.faults(Latency(1), "createTransaction", phase="after") as rule:
         threads = start_spending(fake, 1)
@@ -214,7 +214,7 @@ def test_closed_sandbox_rejects_calls_without_faults(shared: SharedResources, ef
     [Reset(), Close(), Hang(), Status(503), NotJson(), Garbage(), Drip(2, 60_000), HoldAtGate("door"), Unauthorized()],
     ids=lambda effect: effect.effect_name,
 )
-def test_faults_do_not_affect_health_keys_and_documents(shared: SharedResources, effect: Effect) -> None:
+def test_faults_do_not_affect_health_openapi_and_jwks_paths(shared: SharedResources, effect: Effect) -> None:
     with (
         FakeCredits(mode="live", shared=shared, faults=[effect], latency=60_000) as fake,
         RawConnection(fake) as connection,

@@ -72,7 +72,7 @@ def test_rule_accepts_the_name_of_a_method(
 
 
 @pytest.mark.parametrize("name", METHOD_NAMES)
-def test_every_method_name_selects_the_operation_of_its_method(shared: SharedResources, name: Any) -> None:
+def test_every_method_name_selects_its_operation(shared: SharedResources, name: Any) -> None:
     with FakeCredits(shared=shared, users={"ada": 5}) as fake:
         arguments = ("app-id",) if name == "list_users" else ("app-id", "ada")
         body = {"delta": -1, "reason": "consume"} if name == "create_transaction" else {}
@@ -84,7 +84,7 @@ def test_every_method_name_selects_the_operation_of_its_method(shared: SharedRes
         assert fake.journal.entries(operation=group) == fake.journal.calls(group) == (entry,)
 
 
-def test_order_accepts_names_of_methods_and_groups(shared: SharedResources) -> None:
+def test_assert_order_accepts_method_and_group_names(shared: SharedResources) -> None:
     with FakeCredits(shared=shared) as fake:
         fake.server_client.create_user("app-id", "ada")
         fake.server_client.get_balance("app-id", "ada")
@@ -148,12 +148,12 @@ TIMES: dict[str, Callable[[FakeCredits], object]] = {
 
 
 @pytest.mark.parametrize("use", TIMES.values(), ids=TIMES.keys())
-def test_time_can_be_iso_text(shared: SharedResources, use: Callable[[FakeCredits], object]) -> None:
+def test_time_can_be_an_iso_string(shared: SharedResources, use: Callable[[FakeCredits], object]) -> None:
     with FakeCredits(shared=shared) as fake:
         assert use(fake) == MOMENT
 
 
-def test_control_client_accepts_datetimes_and_iso_texts(control: ControlClient) -> None:
+def test_control_client_accepts_datetimes_and_iso_strings(control: ControlClient) -> None:
     for clock in (MOMENT, MOMENT_TEXT):
         with control.make_sandbox(clock=clock) as sandbox:
             assert sandbox.clock().now == MOMENT
@@ -219,14 +219,14 @@ def test_error_for_a_credential_in_the_wrong_place_says_where_it_goes(
             assert (len(fake.journal), len(other.journal)) == (2, 0)
 
 
-def test_error_for_a_foreign_generated_key_as_token_says_where_it_goes(shared: SharedResources) -> None:
+def test_error_for_a_foreign_generated_key_sent_as_a_token_says_where_it_goes(shared: SharedResources) -> None:
     """Generated keys have a known prefix, so the server's default sandbox recognizes them too."""
     with FakeCredits(shared=shared) as fake, httpx2.Client(transport=fake.transport("httpx2")) as client:
         response = client.get(f"http://credits{BALANCE}", headers={"Authorization": "Bearer fake_credits_key_other"})
         assert response.json()["error"]["message"].endswith("so send it as 'X-API-Key: …'")
 
 
-def test_contract_that_sends_both_credentials_alike_gives_no_hint() -> None:
+def test_contract_with_both_credentials_in_the_same_header_gives_no_hint() -> None:
     """In that case, only the number of segments distinguishes a token from an API key."""
     header = Contract().user_token
     with FakeCredits(contract=Contract(api_key=header)) as fake:
@@ -235,7 +235,7 @@ def test_contract_that_sends_both_credentials_alike_gives_no_hint() -> None:
         assert response.json()["error"]["message"] == "unknown API key"
 
 
-def test_forbidden_names_the_client_to_use(shared: SharedResources) -> None:
+def test_forbidden_error_names_the_client_to_use(shared: SharedResources) -> None:
     with FakeCredits(shared=shared, users={"ada": 1}) as fake:
         with pytest.raises(Forbidden, match=r'fake_credits\.user_client\("ada"\) sends that user\'s token'):
             fake.user_client().get_balance("ada")
@@ -271,7 +271,7 @@ def _call(method: Callable[..., object], args: list[Any], kwargs: dict[str, Any]
     return lambda: method(*args, **kwargs)
 
 
-def test_value_of_a_wrong_type_raises_an_error_that_is_ours() -> None:
+def test_value_of_the_wrong_type_raises_no_unexpected_error() -> None:
     """The error is a FakeCreditsError, an AssertionError, or a TypeError or ValueError with a message."""
     unexpected: list[str] = []
     with FakeCredits(users={"ada": 5}) as fake:
@@ -293,21 +293,21 @@ def test_value_of_a_wrong_type_raises_an_error_that_is_ours() -> None:
 
 @pytest.mark.parametrize("name", [LONG_NAME, f"{LONG_NAME}.toml", f"{LONG_NAME}.json", "a\0b", "a\0.toml", "/"])
 @pytest.mark.parametrize("option", ["world", "contract", "faults", "trust"])
-def test_name_that_no_file_can_have_raises_value_error_naming_the_option(option: str, name: str) -> None:
+def test_impossible_file_name_raises_value_error_naming_the_option(option: str, name: str) -> None:
     value: Any = {"https://issuer.example/": name} if option == "trust" else name
     options: Any = {option: value}
     with pytest.raises(ValueError, match=option if option != "faults" else "faults|preset"):
         FakeCredits(**options)
 
 
-def test_unknown_world_is_shown_shortened(shared: SharedResources) -> None:
+def test_long_unknown_world_name_is_shortened_in_the_error(shared: SharedResources) -> None:
     with FakeCredits(shared=shared) as fake, pytest.raises(ValueError, match="unknown world 'aaaa") as caught:
         fake.load_world(LONG_NAME)
     assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize("call", [5, None, ["getUser"], b"getUser"])
-def test_order_of_something_else_raises_type_error(shared: SharedResources, call: Any) -> None:
+def test_assert_order_rejects_other_argument_types(shared: SharedResources, call: Any) -> None:
     with (
         FakeCredits(shared=shared) as fake,
         pytest.raises(TypeError, match=r"assert_order takes operations and Call\(...\) patterns as arguments, not "),

@@ -248,7 +248,7 @@ def test_close_releases_held_calls(mode: ClientMode) -> None:
     assert outcomes == ["booked"]
 
 
-def test_latency_after_gate_is_waited_by_held_client() -> None:
+def test_held_client_waits_for_latency_after_gate() -> None:
     with FakeCredits(users={"ada": 1}, clock="frozen") as credits:
         gate, outcomes = hold_last_credit(credits), [""]
         credits.faults.add(Latency(5_000))

@@ -88,12 +88,12 @@ def write_in_process(total: int) -> None:
         check_nothing_lost(fake, exchanges=total, transactions=total, balance=0)
 
 
-def test_8000_writes_from_eight_threads_lose_none() -> None:
+def test_none_of_8000_writes_from_eight_threads_is_lost() -> None:
     write_in_process(THREADS * 1000)
 
 
 @pytest.mark.slow
-def test_800_000_writes_from_eight_threads_lose_none() -> None:
+def test_none_of_800_000_writes_from_eight_threads_is_lost() -> None:
     """This takes about a minute; the test that runs by default makes a hundredth as many writes."""
     write_in_process(THREADS * 100_000)
 

@@ -141,7 +141,7 @@ def test_timeout_sums_delays_and_restarts_with_each_received_byte() -> None:
         assert elapsed_ms(credits) == 60_000
 
 
-def test_gap_of_drip_longer_than_timeout_times_out() -> None:
+def test_drip_gap_longer_than_timeout_times_out() -> None:
     with frozen_fake() as credits:
         credits.faults.add(Drip(chunks=1, over_ms=31_000))
         with pytest.raises(Timeout):
@@ -326,7 +326,7 @@ def test_rate_limit_window_ends_exactly_after_retry_after() -> None:
         client.get_balance(APP, "ada")
 
 
-def test_stale_read_and_during_follow_the_clock() -> None:
+def test_stale_read_and_during_option_follow_the_clock() -> None:
     with frozen_fake() as credits:
         credits.faults.add(StaleRead(by_ms=1000))
         credits.faults.add(Status(503), "getUser", during=(10, 20))

@@ -97,7 +97,7 @@ def test_container_command_serves_other_container(
         assert process.wait(LIMIT_S) == 0
 
 
-def test_run_step_starts_command_with_api(programs_environment: dict[str, str], tmp_path: Path) -> None:
+def test_run_step_passes_api_url_to_command(programs_environment: dict[str, str], tmp_path: Path) -> None:
     (line,) = (step["run"] for step in JOBS["run"]["steps"] if "fake-credits" in step.get("run", ""))
     for name, body in (("pipx", 'shift; exec "$@"'), ("npm", 'printf "%s %s" "$1" "$CREDITS_BASE_URL"; exit 3')):
         (tmp_path / "programs" / name).write_text(f"#!/bin/sh\n{body}\n")

@@ -29,7 +29,7 @@ def test_unreadable_key_file_names_flag_and_file(tmp_path: Path) -> None:
         load_signing_keys(tmp_path)
 
 
-def test_file_with_another_text_is_not_removed(tmp_path: Path) -> None:
+def test_file_with_different_text_is_not_removed(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff")
     for name in ("absent", "binary"):
         remove_file(tmp_path / name, "--ready-file", only_with_text="ours")

@@ -47,7 +47,7 @@ def test_parallel_node_suite_uses_every_control_route(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_shell_example_of_docs_adds_a_fault() -> None:
+def test_shell_example_in_docs_adds_a_fault() -> None:
     (line,) = [block for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) if "/_fake/" in block]
     result = subprocess.run(
         [*COMMAND, "run", "--", "sh", "-c", line],

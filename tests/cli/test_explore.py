@@ -73,13 +73,13 @@ def test_client_that_retries_blindly_is_charged_twice(run: Report, capsys: pytes
 
 
 @pytest.mark.slow
-def test_client_that_looks_before_a_retry_has_no_red_finding(run: Report) -> None:
+def test_client_that_checks_before_retrying_has_no_red_finding(run: Report) -> None:
     report = run(client("look_before_retry"), "default")
     assert (report["exit_code"], report["is_red"]) == (0, False)
     assert verdicts(report)["1:lost_after+2:refused"] == "unconfirmed"
 
 
-def test_schedule_is_replayed_with_the_commands_output(run: Report, capsys: pytest.CaptureFixture[str]) -> None:
+def test_replayed_schedule_prints_the_commands_output(run: Report, capsys: pytest.CaptureFixture[str]) -> None:
     code = "import os; os.system('echo before'); print('after', file=sys.stderr); retry_blindly()"
     report = run(script(code), schedule="1:lost_after")
     assert (report["exit_code"], verdicts(report)) == (1, {"1:lost_after": "charged twice"})
@@ -87,20 +87,20 @@ def test_schedule_is_replayed_with_the_commands_output(run: Report, capsys: pyte
 
 
 @pytest.mark.slow
-def test_storm_is_ended(run: Report) -> None:
+def test_storm_is_answered_with_503_after_20_calls(run: Report) -> None:
     report = run(client("read_forever"), schedule="2:refused")
     assert verdicts(report) == {"2:refused": "storm"}
     calls = [each for each in report["schedules"][0]["exchanges"] if each["number"]]
     assert {each["status"] for each in calls[20:]} == {503}
 
 
-def test_command_that_does_not_exist_has_the_exit_code_of_a_shell(run: Report) -> None:
+def test_missing_command_has_same_exit_code_as_in_a_shell(run: Report) -> None:
     with pytest.raises(CommandNotFound, match="can't run 'no-such-command': No such file") as caught:
         run(("no-such-command",))
     assert caught.value.exit_code == 127
 
 
-def test_reference_that_does_not_end_is_an_error(run: Report) -> None:
+def test_reference_run_that_does_not_end_is_an_error(run: Report) -> None:
     with pytest.raises(CannotExplore, match=r"did not exit within 0\.05 s"):
         run(("sleep", "60"), run_timeout=0.05)
 
@@ -203,7 +203,7 @@ def test_false_success_is_amber_because_lines_of_a_command_cannot_be_traced(run_
 
 
 @pytest.mark.parametrize(("is_always", "verdict"), [(False, "secret in the exception"), (True, "raised")])
-def test_secret_in_the_output_is_found_unless_it_is_always_there(
+def test_secret_in_the_output_is_reported_unless_it_is_always_printed(
     run_function: Report, *, is_always: bool, verdict: str
 ) -> None:
     def leak(api: ServerClient, env: Mapping[str, str]) -> None:
@@ -215,7 +215,7 @@ def test_secret_in_the_output_is_found_unless_it_is_always_there(
     assert verdicts(run_function(leak, schedule="1:refused", always_prints_key=is_always)) == {"1:refused": verdict}
 
 
-def test_name_default_means_the_runs_own_sandbox_in_the_control_plane(run_function: Report) -> None:
+def test_default_in_the_control_plane_is_the_runs_own_sandbox(run_function: Report) -> None:
     def check(api: ServerClient, env: Mapping[str, str]) -> None:
         charge(api)
         with ControlClient(env["FAKE_CREDITS_URL"], env["FAKE_CREDITS_CONTROL_TOKEN"]) as control:
@@ -286,7 +286,7 @@ def read_user_and_balance(api: ServerClient) -> None:
         (varying(read_balance_and_user, read), "made different calls"),
     ],
 )
-def test_runs_without_faults_that_differ_are_noted(run_function: Report, function: Function, note: str) -> None:
+def test_differing_fault_free_runs_are_noted(run_function: Report, function: Function, note: str) -> None:
     report = run_function(function, schedule="1:refused")
     assert any(note in each for each in report["notes"])
 
@@ -299,12 +299,12 @@ def test_runs_without_faults_that_differ_are_noted(run_function: Report, functio
         ({"scenarios": ("flaky",)}, "--scenario can't be used with explore"),
     ],
 )
-def test_flags_that_contradict_are_a_usage_error(run_function: Report, options: dict[str, Any], problem: str) -> None:
+def test_unusable_flags_are_a_usage_error(run_function: Report, options: dict[str, Any], problem: str) -> None:
     with pytest.raises(click.UsageError, match=problem):
         run_function(varying(charge), **options)
 
 
-def test_schedule_without_its_call_runs_the_command_without_faults_only(run_function: Report) -> None:
+def test_schedule_naming_a_missing_call_runs_the_command_only_without_faults(run_function: Report) -> None:
     balances: list[int] = []
 
     def spend(api: ServerClient, _env: object) -> None:
@@ -316,7 +316,7 @@ def test_schedule_without_its_call_runs_the_command_without_faults_only(run_func
     assert balances == [90, 90, 90]  # two runs at the start and one at the end
 
 
-def test_given_api_key_is_the_key_of_each_run(run_function: Report) -> None:
+def test_given_api_key_is_used_in_each_run(run_function: Report) -> None:
     def check(api: ServerClient, env: Mapping[str, str]) -> None:
         assert env["CREDITS_API_KEY"] == "test-key"
         charge(api)
@@ -342,7 +342,7 @@ SHELL_CLIENTS = {
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize(("name", "red"), [("naive", ["charged twice"]), ("careful", [])])
-def test_shell_script(run: Report, name: str, red: list[str]) -> None:
+def test_naive_shell_script_is_red_and_careful_one_is_not(run: Report, name: str, red: list[str]) -> None:
     report = run(("sh", "-c", CAREFUL_SHELL + SHELL_CLIENTS[name]), "default")
     assert {each["verdict"] for each in report["schedules"] if each["colour"] == "red"} == set(red)
     assert report["exit_code"] == bool(red)
@@ -351,7 +351,7 @@ def test_shell_script(run: Report, name: str, red: list[str]) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 @pytest.mark.parametrize(("name", "red"), [("naive", ["charged twice"]), ("careful", [])])
-def test_node(run: Report, name: str, red: list[str]) -> None:
+def test_naive_node_test_is_red_and_careful_one_is_not(run: Report, name: str, red: list[str]) -> None:
     test_file = Path(__file__).parents[1] / "examples" / "javascript" / "shop.test.mjs"
     report = run(("node", "--test", str(test_file)), "default", env=(("SHOP", name),))
     assert {each["verdict"] for each in report["schedules"] if each["colour"] == "red"} == set(red)

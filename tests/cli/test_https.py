@@ -363,7 +363,7 @@ public class Balance {
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("keytool") is None, reason="Java is not installed")
-def test_java_trusts_the_certificate_with_the_script_of_the_docs(tmp_path: Path) -> None:
+def test_java_trusts_the_certificate_with_the_script_in_the_docs(tmp_path: Path) -> None:
     script = Path(__file__).parents[1] / "examples" / "https" / "trust-java.sh"
     client = tmp_path / "Balance.java"
     client.write_text(JAVA_CLIENT)

@@ -16,7 +16,7 @@ RUNNERS = {
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
-def test_readme_example_runs_in_node_over_fetch() -> None:
+def test_readme_example_runs_in_node_with_fetch() -> None:
     script = Path(__file__).parent / "readme.mjs"
     result = subprocess.run(
         [*COMMAND, "run", "--", "node", str(script)],

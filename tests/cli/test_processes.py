@@ -48,7 +48,7 @@ def test_overdue_command_is_terminated_and_then_killed(runner: CommandRunner) ->
     assert (result.exit_code, result.is_overdue) == (137, True)
 
 
-def test_stop_ends_all_and_starts_no_more(runner: CommandRunner) -> None:
+def test_stop_ends_running_commands_and_prevents_new_ones(runner: CommandRunner) -> None:
     running = [runner.start(("sleep", "60"), os.environ, "-") for _ in range(2)]
     runner.stop()
     assert [each.wait(20).exit_code for each in running] == [143, 143]
@@ -72,7 +72,7 @@ def test_command_that_cannot_be_started_is_an_error(runner: CommandRunner) -> No
     assert caught.value.exit_code == 126
 
 
-def test_exit_code_of_a_signal_is_a_shells() -> None:
+def test_signal_exit_code_follows_the_shell_convention() -> None:
     assert [exit_code_of(code) for code in (0, 3, -signal.SIGTERM)] == [0, 3, 143]
 
 
@@ -103,7 +103,7 @@ exec {sys.executable} -I {SELFTEST_CLIENTS} charge_once
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="orphans are found on Linux only")
 @pytest.mark.parametrize("jobs", ["1", "3"])
-def test_what_a_command_leaves_running_is_ended_and_noted(start: Start, jobs: str) -> None:
+def test_leftover_processes_are_terminated_and_reported(start: Start, jobs: str) -> None:
     mark = uuid.uuid4().hex
     flags = ("--user", "ada=100", "--what", "lost_after,refused", "--jobs", jobs)
     process = start("explore", *flags, "--", "sh", "-c", LEAVER, MARK=mark)

@@ -86,7 +86,7 @@ def test_no_proxy_wildcard_is_kept(name: str) -> None:
         pytest.param(("--", "/"), 126, marks=pytest.mark.slow),
     ],
 )
-def test_exit_code_is_the_commands(command: tuple[str, ...], code: int) -> None:
+def test_exit_code_is_that_of_the_command(command: tuple[str, ...], code: int) -> None:
     result = run(*command)
     assert result.returncode == code
     assert "Traceback" not in result.stderr

@@ -345,7 +345,7 @@ def serve_in_process(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     return lambda *arguments: CliRunner().invoke(cli, ["serve", "--port", "0", "--log", "off", *arguments])
 
 
-def test_stale_ready_file_is_removed_at_the_start(
+def test_stale_ready_file_is_removed_at_startup(
     tmp_path: Path, serve_in_process: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise clients would connect before the server is ready."""

@@ -139,12 +139,12 @@ def test_flag_overrides_variables_that_contradict_it(
     assert vars(parse(name, *arguments, variables=variables)) == vars(parse(name, *arguments))
 
 
-def test_balance_flag_overrides_only_the_default_user_of_the_variable() -> None:
+def test_balance_flag_overrides_only_the_default_users_balance() -> None:
     options = parse("serve", "--balance", "7", variables={"FAKE_CREDITS_USER": "ada=3 user-id=5"})
     assert (options.balance, options.users) == (7, (("ada", 3),))
 
 
-def test_other_users_flag_keeps_the_balance_variable() -> None:
+def test_flag_for_another_user_keeps_the_balance_variable() -> None:
     options = parse("serve", "--user", "ada=3", variables={"FAKE_CREDITS_BALANCE": "7"})
     assert (options.balance, options.users) == (7, (("ada", 3),))
 
@@ -181,7 +181,7 @@ def test_seed_inside_run_writes_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("address", ["tcp://10.96.12.7:8402", "udp://[fd00::7]:8402"])
-def test_address_of_a_kubernetes_service_is_not_a_port(address: str) -> None:
+def test_kubernetes_service_address_is_not_used_as_a_port(address: str) -> None:
     assert parse("serve", variables={"FAKE_CREDITS_PORT": address}).port == 8402
     assert parse("serve", "--port", "5", variables={"FAKE_CREDITS_PORT": address}).port == 5
 
@@ -194,7 +194,7 @@ def test_address_of_a_kubernetes_service_is_not_a_port(address: str) -> None:
     ],
 )
 @pytest.mark.parametrize("command", ["serve", "run"])
-def test_contract_without_the_default_ids_is_a_usage_error(
+def test_contract_that_rejects_the_default_ids_is_a_usage_error(
     command: str, arguments: tuple[str, ...], message: str, tmp_path: Path
 ) -> None:
     (tmp_path / "contract.toml").write_text('version = 1\nid_pattern = "[0-9]+"\n')
@@ -306,7 +306,7 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
         (["run", "--contract", __file__, "true"], r"--contract.*test_usage\.py: not valid TOML"),
         (
             ["run", "--trust", f"https://x={__file__}", "true"],
-            r"trust of 'https://x': .*test_usage\.py: the file is neither PEM",
+            r"trusted issuer 'https://x': .*test_usage\.py: the file is neither PEM",
         ),
         (["run", "--contract", ".", "true"], "--contract.*can't be read: Is a directory"),
         (["run", "--world", "", "true"], "--world: unknown world ''"),

@@ -140,7 +140,7 @@ def call_clock_and_journal_routes(sandbox: RemoteSandbox) -> None:
     sandbox.user("bob", balance=7)
 
 
-def test_keyword_arguments_are_the_members_of_the_schemas() -> None:
+def test_keyword_arguments_match_the_schema_fields() -> None:
     assert set(SandboxWords.__annotations__) == set(MakeSandboxBody.__struct_fields__)
     assert set(JournalWords.__annotations__) == set(JournalQuery.__struct_fields__)
 

@@ -75,7 +75,7 @@ def test_cursor_is_percent_encoded(call_client: CallClient, raw_server: RawServe
 
 
 @pytest.mark.parametrize("prefix", ["", "/", "/api", "/api/", "/a%2Fb/%2E%2E/c"])
-def test_base_url_path_is_not_normalised(raw_server: RawServer, prefix: str) -> None:
+def test_base_url_path_is_not_normalized(raw_server: RawServer, prefix: str) -> None:
     url, requests = raw_server(OK_HEAD + BALANCE)
     with ServerClient(url + prefix, "key") as client:
         client.get_balance("a", "u")

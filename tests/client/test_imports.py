@@ -15,7 +15,7 @@ def test_importing_clients_loads_no_heavy_modules(module: str) -> None:
     assert result.stdout.strip() == "[]"
 
 
-def test_client_with_given_transport_loads_no_httpx2() -> None:
+def test_client_with_given_transport_does_not_load_httpx2() -> None:
     code = (
         "import sys; from fake_credits.client import ServerClient\n"
         "client = ServerClient('http://h', 'key', transport=object())\n"

@@ -133,7 +133,7 @@ def test_error_response_raises_its_class(call_client: CallClient, httpserver: HT
 
 
 @pytest.mark.parametrize("client", [ServerClient, AsyncServerClient])
-def test_server_client_has_every_method_of_the_readme(client: type[Any]) -> None:
+def test_server_client_has_every_method_in_the_readme(client: type[Any]) -> None:
     """API README: "This client has full access to all operations\""""
     assert all(callable(getattr(client, method)) for method in METHODS)
 

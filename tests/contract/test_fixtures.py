@@ -38,7 +38,7 @@ def test_stripe_contract_uses_unix_seconds() -> None:
     assert STRIPE.created_at == "unix_s"
 
 
-def test_formance_contract_has_v2_paths_flat_400_errors_and_oldest_first() -> None:
+def test_formance_contract_has_v2_paths_flat_400_errors_and_oldest_first_lists() -> None:
     assert all(route.path.startswith("/v2/") for route in FORMANCE.routes.values())
     assert FORMANCE.status_of(ERRORS["insufficient_credits"]) == 400
     assert FORMANCE.error_body == "flat"

@@ -80,9 +80,7 @@ GENERATORS = {
 
 
 @pytest.mark.parametrize(("command", "script"), GENERATORS.values(), ids=GENERATORS)
-def test_generated_client_works_and_keeps_all_members_of_errors(
-    command: list[str], script: str, tmp_path: Path
-) -> None:
+def test_generated_client_works_and_keeps_all_error_members(command: list[str], script: str, tmp_path: Path) -> None:
     search_path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     generator = shutil.which(command[0], path=search_path)
     if generator is None:

@@ -305,7 +305,7 @@ def test_created_transaction_form_is_configurable(make_api: ApiFactory, form: st
 
 @pytest.mark.parametrize("setting", ["page_size", "id_max_length", "ceiling"])
 @pytest.mark.parametrize("number", [204, 205])
-def test_number_that_is_no_status_may_equal_a_bodiless_status(setting: str, number: int) -> None:
+def test_number_that_is_not_a_status_may_equal_a_bodiless_status(setting: str, number: int) -> None:
     settings: dict[str, Any] = {setting: number}
     assert getattr(Contract(**settings), setting) == number
 
@@ -614,7 +614,7 @@ TESTED_ELSEWHERE = {
 }
 
 
-def test_every_setting_is_tested_here_or_listed_elsewhere() -> None:
+def test_every_setting_is_tested_here_or_listed_as_tested_elsewhere() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
     untested = [setting.name for setting in fields(Contract) if f"{setting.name}=" not in source]
     assert untested == list(TESTED_ELSEWHERE)
@@ -628,7 +628,7 @@ def test_operation_name_lists_every_operation() -> None:
     assert all(callable(getattr(ServerClient, name)) for name in METHOD_NAMES)
 
 
-def test_routes_accept_names_of_methods() -> None:
+def test_routes_accept_client_method_names() -> None:
     routes: dict[Any, RouteTemplate] = {**Contract().routes}
     routes["get_user"] = RouteTemplate("GET", "/x/{applicationId}/{userId}")
     contract = Contract(routes=routes)
@@ -655,6 +655,6 @@ WRONG_TYPES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("settings", "message"), WRONG_TYPES.values(), ids=WRONG_TYPES)
-def test_setting_of_a_wrong_type_raises_type_error(settings: dict[str, Any], message: str) -> None:
+def test_setting_of_the_wrong_type_raises_type_error(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(TypeError, match=f"^{message}$"):
         Contract(**settings)

@@ -113,7 +113,7 @@ def test_command_line_and_server_return_the_same_document(name: str | None) -> N
 
 
 @pytest.mark.parametrize("name", UNUSUAL_CONTRACTS)
-def test_every_error_code_is_described_at_its_status(name: str) -> None:
+def test_every_error_code_is_described_under_its_status(name: str) -> None:
     contract = UNUSUAL_CONTRACTS[name]
     document = openapi_document(contract, "0")
     operations = [operation for path in document["paths"].values() for operation in path.values()]
@@ -180,7 +180,7 @@ def error_response(contract: Contract, status: int) -> Any:
 
 
 @pytest.mark.parametrize("name", UNUSUAL_CONTRACTS)
-def test_every_error_response_has_the_one_plain_schema(name: str) -> None:
+def test_every_error_response_has_the_same_plain_schema(name: str) -> None:
     """Generators drop members of error bodies whose schemas use allOf."""
     document = openapi_document(UNUSUAL_CONTRACTS[name], "0")
     schemas = [

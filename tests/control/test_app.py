@@ -37,7 +37,7 @@ def test_control_errors_table_lists_exactly_the_raised_codes() -> None:
     )
 
 
-def test_internal_error_answers_500_and_is_reported_as_problem(
+def test_internal_error_returns_500_and_is_reported_as_problem(
     control: ControlSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sandbox = control.create_sandbox()

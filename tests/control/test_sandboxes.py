@@ -147,7 +147,7 @@ def test_reset_restores_the_initial_state(control: ControlSession) -> None:
         ("/gates", {"name": "door"}, "the gate 'door' held no calls (no calls matched it)"),
     ],
 )
-def test_reset_returns_the_problems_until_then(
+def test_reset_returns_and_clears_the_problems(
     control: ControlSession, path: str, body: dict[str, object], problem: str
 ) -> None:
     """They are returned only once: the next test starts without them."""
@@ -177,7 +177,7 @@ def test_journal_query_that_no_exchange_can_match_is_rejected(control: ControlSe
         assert sandbox.request_json("GET", f"/journal?{query}") == {"total": 0, "entries": [], "dropped": 0}
 
 
-def test_rules_of_presets_and_scenarios_may_stay_unused(control: ControlSession) -> None:
+def test_unused_preset_and_scenario_rules_are_not_problems(control: ControlSession) -> None:
     """They are the conditions of a test, not its subject."""
     sandbox = control.create_sandbox(faults="outage", latency=0)
     sandbox.request_json("POST", "/faults/load", {"preset": "slow"})
@@ -185,7 +185,7 @@ def test_rules_of_presets_and_scenarios_may_stay_unused(control: ControlSession)
     assert sandbox.request_json("POST", "/reset")["problems"] == []
 
 
-def test_request_without_operation_is_a_problem(control: ControlSession) -> None:
+def test_request_that_matches_no_operation_is_a_problem(control: ControlSession) -> None:
     sandbox = control.create_sandbox(users={"ada": 5})
     path = "/v1/applications/app-id/users/ada/balance"
     headers = {"X-API-Key": sandbox.info["api_key"]}

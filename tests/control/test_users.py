@@ -78,7 +78,7 @@ def test_invalid_history_is_rejected_and_nothing_added(
     assert sandbox.request_json("GET", "/users")["users"] == []
 
 
-def test_members_of_a_delete_go_into_the_query(control: ControlSession) -> None:
+def test_delete_rejects_a_body_and_unknown_query_parameters(control: ControlSession) -> None:
     sandbox = control.create_sandbox()
     assert sandbox.request("DELETE", "/users/ada", {"application_id": "shop"}).code == "validation_error"
     assert sandbox.request("DELETE", "/users/ada?who=ada").details[0]["field"] == "who"

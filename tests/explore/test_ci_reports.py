@@ -55,7 +55,7 @@ def test_junit_has_a_case_for_each_schedule(report: dict[str, Any]) -> None:
     assert "Replay: pytest" in str(failure.text)
 
 
-def test_junit_skips_what_was_not_explored_or_not_met(report: dict[str, Any]) -> None:
+def test_junit_marks_unexplored_tests_and_unmet_schedules_as_skipped(report: dict[str, Any]) -> None:
     (suite,) = parse(render_junit(with_changes(report, skip_reason="it makes no call")))
     (skipped,) = suite.iter("skipped")
     assert (skipped.attrib["message"], suite.attrib["tests"]) == ("it makes no call", "1")
@@ -79,13 +79,13 @@ def test_markdown_has_the_matrix_and_the_findings(report: dict[str, Any]) -> Non
     assert any(line.startswith("pytest ") for line in lines)
 
 
-def test_markdown_of_foreign_text_has_no_effect_and_mentions_nobody(report: dict[str, Any]) -> None:
+def test_markdown_escapes_markup_and_mentions(report: dict[str, Any]) -> None:
     text = render_markdown(with_changes(report, test="a`b @c"))
     assert "`a'b @c`" in text
     assert "- Note: @\N{ZERO WIDTH SPACE}someone \\<b\\>\\|x\\|\\</b\\>" in text
 
 
-def test_markdown_is_green_amber_or_says_why_there_is_nothing(report: dict[str, Any]) -> None:
+def test_markdown_is_green_or_amber_or_says_why_nothing_was_explored(report: dict[str, Any]) -> None:
     amber = {**report["explorations"][0]["findings"][0], "colour": "amber"}
     changes: list[dict[str, object]] = [{"findings": []}, {"findings": [amber]}, {"leaks": True}]
     headings = [render_markdown(with_changes(report, **each)).splitlines()[0] for each in changes]
@@ -93,7 +93,7 @@ def test_markdown_is_green_amber_or_says_why_there_is_nothing(report: dict[str, 
     assert "Not explored: state leaks between runs" in render_markdown(with_changes(report, leaks=True))
 
 
-def test_markdown_fits_into_a_comment(report: dict[str, Any]) -> None:
+def test_markdown_fits_in_a_comment(report: dict[str, Any]) -> None:
     exploration = report["explorations"][0]
     calls = [{"number": number, "call": str(number), "label": "getBalance ada"} for number in range(500)]
     text = render_markdown(with_changes(report, calls=calls, findings=exploration["findings"] * 200))
@@ -102,7 +102,7 @@ def test_markdown_fits_into_a_comment(report: dict[str, Any]) -> None:
     assert "180 more findings." in text
 
 
-def test_suffix_of_a_file_chooses_the_format(report: dict[str, Any], tmp_path: Path) -> None:
+def test_file_extension_determines_the_format(report: dict[str, Any], tmp_path: Path) -> None:
     starts = {
         "r.xml": "<?xml",
         "r.md": "### ",

@@ -55,7 +55,7 @@ def texts(explore: Explore, test: Test, explored: object = True) -> str:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_finding_says_what_happened_and_who_knew(explore: Explore, test: Test, sentences: list[str]) -> None:
+def test_finding_explains_what_happened(explore: Explore, test: Test, sentences: list[str]) -> None:
     found = texts(explore, test)
     for sentence in sentences:
         assert sentence in found
@@ -76,7 +76,7 @@ def test_idempotency_key_that_the_contract_ignores_is_mentioned(explore: Explore
     assert "The contract ignores Idempotency-Key; if your API honours it, this may be a false alarm." in found
 
 
-def test_report_has_no_secret(explore: Explore) -> None:
+def test_report_contains_no_secrets(explore: Explore) -> None:
     def pay(credits: FakeCredits) -> None:
         try:
             charge(credits.server_client)
@@ -109,7 +109,7 @@ def test_report_is_the_same_without_the_calls_of_other_runs(explore: Explore, te
     )
 
 
-def test_marker_of_a_finding_is_python_whatever_a_fault_contains(explore: Explore) -> None:
+def test_finding_marker_is_valid_python_whatever_the_fault_contains(explore: Explore) -> None:
     fault = {"effect": "status", "status": 500, "code": "true_or_false", "phase": "after"}
     (finding,) = find_findings(explore(applications.test_naive_retry, [fault]))
     (rule,) = eval(finding.marker.partition("faults=")[2][:-1])  # noqa: S307 - it is our own

@@ -44,7 +44,7 @@ def test_run_with_the_same_result_is_ok(explore: Explore) -> None:
     assert {found["2:lost_after"], found["2:unreadable"], found["2:refused"]} == {"ok"}
 
 
-def test_exception_and_own_assertion_are_told_apart(explore: Explore) -> None:
+def test_application_exception_and_test_assertion_are_told_apart(explore: Explore) -> None:
     def pay(api: ServerClient) -> bool:
         try:
             charge(api)
@@ -68,7 +68,7 @@ def test_same_requires_the_application_to_hide_a_fault(explore: Explore) -> None
     assert explore(applications.test_no_retry_at_all, {"what": "same", "faults": ["lost_after"]}).red
 
 
-def test_second_charge_that_is_refunded_is_no_double_charge(explore: Explore) -> None:
+def test_refunded_second_charge_is_not_a_double_charge(explore: Explore) -> None:
     def pay(api: ServerClient) -> None:
         for _ in range(2):
             try:
@@ -100,7 +100,7 @@ def test_test_that_passes_under_any_fault_passes_without_the_write(explore: Expl
     assert (found["1:refused"], found["1:lost_after"]) == ("passes without the write", "ok")
 
 
-def test_test_that_handles_the_failure_is_no_false_success(explore: Explore) -> None:
+def test_failure_handled_by_the_test_is_not_a_false_success(explore: Explore) -> None:
     def test(credits: FakeCredits) -> None:
         try:
             read_before_retry(credits.server_client)
@@ -134,7 +134,7 @@ class Order:
         self.state = order_or_cancel(self.api)
 
 
-def test_write_is_no_false_success_if_the_test_accepts_another_result(explore: Explore) -> None:
+def test_missing_write_is_not_a_false_success_if_the_test_accepts_another_result(explore: Explore) -> None:
     class OrderCancelled(Exception):
         pass
 
@@ -191,7 +191,7 @@ def cart(api: ServerClient, prices: Sequence[int]) -> None:
         raise
 
 
-def test_refund_of_several_charges_in_one_write_gives_nothing_twice(explore: Explore) -> None:
+def test_one_refund_for_several_charges_is_not_given_twice(explore: Explore) -> None:
     def test(credits: FakeCredits) -> None:
         cart(credits.server_client, (10, 20, 30))
 
@@ -211,7 +211,7 @@ def test_refund_of_several_charges_in_one_write_gives_nothing_twice(explore: Exp
     assert verdicts(explore(blind_test, ["refused"]))["3:refused"] == "given twice"
 
 
-def test_write_in_another_amount_that_does_not_make_up_for_a_second_charge_excuses_nothing(explore: Explore) -> None:
+def test_partial_compensation_does_not_excuse_a_second_charge(explore: Explore) -> None:
     def charge_with_consolation(api: ServerClient) -> None:
         try:
             charge(api)
@@ -225,7 +225,7 @@ def test_write_in_another_amount_that_does_not_make_up_for_a_second_charge_excus
     assert verdicts(explore(test, ["lost_after"])) == {"1:lost_after": "charged twice"}
 
 
-def test_nothing_is_missing_if_each_balance_is_as_without_a_fault(explore: Explore) -> None:
+def test_no_write_is_missing_if_balances_match_the_fault_free_run(explore: Explore) -> None:
     def test(credits: FakeCredits) -> None:
         with contextlib.suppress(InsufficientCredits, Unavailable):
             cart(credits.server_client, (10, 20, 100))
@@ -235,7 +235,7 @@ def test_nothing_is_missing_if_each_balance_is_as_without_a_fault(explore: Explo
     assert (found["2:refused"], found["3:refused"]) == ("ok", "ok")
 
 
-def test_result_that_differs_without_a_fault_excuses_no_false_success(explore: Explore) -> None:
+def test_nondeterministic_result_does_not_excuse_a_false_success(explore: Explore) -> None:
     numbers = itertools.count()
 
     def order(api: ServerClient) -> tuple[int, str]:
@@ -248,7 +248,7 @@ def test_result_that_differs_without_a_fault_excuses_no_false_success(explore: E
     assert verdicts(explore(test, ["refused"])) == {"1:refused": "raised", "2:refused": "false success"}
 
 
-def test_lost_write_that_is_reversed_or_read_is_settled(explore: Explore) -> None:
+def test_lost_write_that_is_read_back_is_settled(explore: Explore) -> None:
     def pay(api: ServerClient) -> None:
         try:
             charge(api)
@@ -265,14 +265,14 @@ def test_lost_write_that_is_reversed_or_read_is_settled(explore: Explore) -> Non
     assert verdicts(explore(applications.test_no_retry_at_all))["1:lost_after"] == "unsettled"
 
 
-def test_lost_write_whose_look_up_fails_too_is_unconfirmed(explore: Explore) -> None:
+def test_lost_write_whose_lookup_also_fails_is_unconfirmed(explore: Explore) -> None:
     schedule = "2:lost_after+listTransactions ada #2:refused"
     exploration = explore(applications.test_read_before_retry, {"schedules": schedule, "strict": True})
     assert verdicts(exploration) == {schedule: "unconfirmed"}
     assert not exploration.red
 
 
-def test_silent_refusal_is_what_only_the_ledger_shows(explore: Explore) -> None:
+def test_refusal_visible_only_in_the_ledger_is_silent(explore: Explore) -> None:
     def ask_first(api: ServerClient) -> bool:
         try:
             charge(api)
@@ -303,7 +303,7 @@ def test_strict_makes_amber_red(explore: Explore) -> None:
     }
 
 
-def test_write_is_sent_again_after_a_refusal_that_is_final(explore: Explore) -> None:
+def test_resending_a_write_after_a_final_refusal_is_reported(explore: Explore) -> None:
     def pay(api: ServerClient, retried: type[ApiError]) -> None:
         try:
             charge(api)
@@ -320,7 +320,7 @@ def test_write_is_sent_again_after_a_refusal_that_is_final(explore: Explore) -> 
     assert list(verdicts(explore(good, [Status(403)])).values()) == ["raised"]
 
 
-def test_retry_comes_before_retry_after(explore: Explore) -> None:
+def test_retry_before_retry_after_is_reported(explore: Explore) -> None:
     def pay(credits: FakeCredits, wait_s: float) -> None:
         try:
             charge(credits.server_client)
@@ -339,7 +339,7 @@ def test_retry_comes_before_retry_after(explore: Explore) -> None:
     assert list(verdicts(explore(good, limited)).values()) == ["ok"]
 
 
-def test_secret_is_in_the_text_of_the_exception(explore: Explore) -> None:
+def test_secret_in_an_exception_message_is_reported(explore: Explore) -> None:
     def pay(credits: FakeCredits) -> None:
         try:
             charge(credits.server_client)
@@ -353,7 +353,7 @@ def test_secret_is_in_the_text_of_the_exception(explore: Explore) -> None:
     assert list(verdicts(exploration).values()) == ["secret in the exception"]
 
 
-def test_secret_in_the_message_of_an_assertion_of_the_test_is_no_finding(explore: Explore) -> None:
+def test_secret_in_a_test_assertion_message_is_not_reported(explore: Explore) -> None:
     def pay(api: ServerClient) -> bool:
         try:
             charge(api)
@@ -367,7 +367,7 @@ def test_secret_in_the_message_of_an_assertion_of_the_test_is_no_finding(explore
     assert list(verdicts(explore(test, ["refused"])).values()) == ["assertion"]
 
 
-def test_grant_is_sent_again_although_it_was_committed(explore: Explore) -> None:
+def test_resending_a_committed_grant_is_reported(explore: Explore) -> None:
     def welcome(api: ServerClient, *, looks: bool) -> None:
         try:
             give(api, 25)
@@ -391,14 +391,14 @@ def test_grant_is_sent_again_although_it_was_committed(explore: Explore) -> None
     }
 
 
-def test_run_that_skips_itself_proves_nothing() -> None:
+def test_skipped_run_is_grey() -> None:
     run, reference = Run((Injection(CallKey("getBalance"), FAULTS["refused"]),)), Run(())
     run.outcome.status = "skipped"
     judgement = judge(run, reference, ExploreOptions())
     assert (judgement.verdict, judgement.colour) == (Verdict.SKIPPED, Colour.GREY)
 
 
-def test_one_idempotency_key_is_used_for_two_writes(explore: Explore) -> None:
+def test_reusing_an_idempotency_key_for_another_write_is_reported(explore: Explore) -> None:
     def pay(client: KeyedClient, keys: list[str]) -> None:
         client.charge(1, keys[0])
         client.charge(2, keys[1])
@@ -431,7 +431,7 @@ def test_keys_of_random_users_are_compared_with_those_of_the_fault_free_run(expl
     assert len(exploration.results) > 10
 
 
-def test_invariant_of_the_user_is_broken(explore: Explore) -> None:
+def test_broken_invariant_is_reported_as_a_problem(explore: Explore) -> None:
     def test(credits: FakeCredits) -> None:
         credits.always(lambda: credits.balance("ada") >= 85)
         credits.eventually(lambda: credits.balance("ada") <= 100)
@@ -461,7 +461,7 @@ def test_ledger_that_contradicts_itself_is_a_bug_in_the_fake() -> None:
     assert (judgement.verdict, judgement.colour) == (Verdict.LEDGER_BROKEN, Colour.RED)
 
 
-def test_fault_that_met_no_call_is_never_green(explore: Explore) -> None:
+def test_fault_that_hit_no_call_is_grey(explore: Explore) -> None:
     exploration = explore(
         applications.test_no_retry_at_all, {"schedules": ["1:refused+createTransaction ada -10 #2:refused"]}
     )
@@ -477,7 +477,7 @@ def test_fault_that_met_no_call_is_never_green(explore: Explore) -> None:
         ({"schedules": ["1:stale"], "strict": True}, Colour.RED),
     ],
 )
-def test_stale_read_is_red_only_if_it_was_asked_for(explore: Explore, explored: object, colour: Colour) -> None:
+def test_stale_read_is_red_only_if_requested_or_strict(explore: Explore, explored: object, colour: Colour) -> None:
     def test(credits: FakeCredits) -> None:
         with credits.aside():
             charge(credits.server_client)
@@ -491,7 +491,7 @@ def read_balance(api: ServerClient) -> int:
     return api.get_balance(APP, "ada").balance
 
 
-def test_storm_under_an_outage_is_amber(explore: Explore) -> None:
+def test_storm_during_an_outage_is_amber(explore: Explore) -> None:
     def read_for_ever(api: ServerClient) -> int:
         while True:
             try:

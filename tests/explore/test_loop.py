@@ -42,7 +42,7 @@ def test_loop_over_a_good_application_ends_quietly(factory: Factory) -> None:
     assert schedules[-1] == ""
 
 
-def test_loop_keeps_no_sandbox_of_an_earlier_run(factory: Factory) -> None:
+def test_loop_keeps_no_sandboxes_from_earlier_runs(factory: Factory) -> None:
     shown: set[str] = set()
     for credits in factory.explore(["refused"], users={"ada": 100}):
         with credits:
@@ -51,7 +51,7 @@ def test_loop_keeps_no_sandbox_of_an_earlier_run(factory: Factory) -> None:
     assert len(shown) == 1
 
 
-def test_failure_without_a_fault_leaves_the_loop(factory: Factory) -> None:
+def test_failure_without_a_fault_propagates_out_of_the_loop(factory: Factory) -> None:
     with pytest.raises(ZeroDivisionError):  # noqa: PT012
         for credits in factory.explore(users={"ada": 100}):
             with credits:
@@ -59,7 +59,7 @@ def test_failure_without_a_fault_leaves_the_loop(factory: Factory) -> None:
                 print(1 / 0)  # noqa: T201
 
 
-def test_body_without_with_ends_at_the_first_fault(factory: Factory) -> None:
+def test_loop_without_a_with_block_raises_the_first_fault(factory: Factory) -> None:
     with pytest.raises(Exception, match="injected by the fault"):  # noqa: PT012
         for credits in factory.explore(["refused"], users={"ada": 100}):
             charge(credits.server_client)
@@ -71,7 +71,7 @@ def test_loop_without_a_call_fails(factory: Factory) -> None:
             credits.balance("ada")
 
 
-def test_loop_over_a_schedule_without_its_call_runs_without_faults_only(factory: Factory) -> None:
+def test_loop_with_a_schedule_for_a_missing_call_injects_no_faults(factory: Factory) -> None:
     schedules: list[str | None] = []
     explored = {"schedules": ["1:refused", "9:refused"]}
     with pytest.raises(AssertionError, match="'9:refused' names call 9, but the test makes 1 call"):  # noqa: PT012
@@ -99,7 +99,7 @@ def test_false_success_is_found_in_a_loop(factory: Factory) -> None:
 
 @settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(price=st.integers(1, 100))
-def test_each_example_of_hypothesis_is_explored(factory: Factory, price: int) -> None:
+def test_each_hypothesis_example_is_explored(factory: Factory, price: int) -> None:
     for credits in factory.explore(["lost_after"], users={"ada": 100}):
         with credits:
             try:
@@ -109,14 +109,14 @@ def test_each_example_of_hypothesis_is_explored(factory: Factory, price: int) ->
                 raise
 
 
-def test_bad_option_of_a_loop_is_refused_at_once(factory: Factory) -> None:
+def test_invalid_loop_option_is_rejected_immediately(factory: Factory) -> None:
     with pytest.raises(ValueError, match="`what` must be one of"):
         factory.explore("lost_afte")
     with pytest.raises(ValueError, match="explore must not be False"):
         factory.explore(False)
 
 
-def test_sandbox_knows_its_schedule(explore: Explore) -> None:
+def test_sandbox_exposes_its_schedule(explore: Explore) -> None:
     schedules: list[str | None] = []
 
     def test(credits: FakeCredits) -> None:
@@ -127,7 +127,7 @@ def test_sandbox_knows_its_schedule(explore: Explore) -> None:
     assert schedules == ["", "", "1:lost_after", "1:refused", ""]
 
 
-def test_calls_aside_meet_no_fault(explore: Explore) -> None:
+def test_calls_in_an_aside_block_receive_no_faults(explore: Explore) -> None:
     def test(credits: FakeCredits) -> None:
         with credits.aside():
             charge_carefully(credits.server_client)

@@ -174,7 +174,7 @@ def test_broken_invariant_in_an_order_is_red(explore: Explore) -> None:
     assert [judged.judgement.verdict.value for judged in exploration.orders] == ["ok", "invariant broken"]
 
 
-def test_faults_are_explored_too_unless_there_are_none(explore: Explore) -> None:
+def test_faults_are_explored_along_with_orders(explore: Explore) -> None:
     def test(credits: FakeCredits) -> None:
         run_on_asyncio([partial(charge, credits.async_server_client)] * 2)
 
@@ -183,7 +183,7 @@ def test_faults_are_explored_too_unless_there_are_none(explore: Explore) -> None
     assert count_orders(exploration) == 2
 
 
-def test_lock_allows_one_order_and_no_other_is_invented(explore: Explore) -> None:
+def test_tasks_sharing_a_lock_have_only_one_order(explore: Explore) -> None:
     def test(credits: FakeCredits) -> None:
         lock = asyncio.Lock()
 
@@ -199,7 +199,7 @@ def test_lock_allows_one_order_and_no_other_is_invented(explore: Explore) -> Non
     assert not exploration.red
 
 
-def test_background_task_is_not_taken_for_an_awaited_one(explore: Explore) -> None:
+def test_background_task_is_not_mistaken_for_an_awaited_one(explore: Explore) -> None:
     balances: list[int] = []
 
     def test(credits: FakeCredits) -> None:
@@ -218,7 +218,7 @@ def test_background_task_is_not_taken_for_an_awaited_one(explore: Explore) -> No
     assert set(balances) == {100, 90}
 
 
-def test_calls_of_blocking_clients_belong_to_the_exchange_before_them(explore: Explore) -> None:
+def test_blocking_calls_belong_to_the_preceding_exchange(explore: Explore) -> None:
     balances: list[int] = []
 
     def test(credits: FakeCredits) -> None:
@@ -266,7 +266,7 @@ def test_cancelled_task_leaves_the_queue(explore: Explore) -> None:
     assert not explore(test, ORDERS).red
 
 
-def test_loop_of_another_thread_is_left_alone(explore: Explore) -> None:
+def test_event_loop_in_another_thread_is_left_alone(explore: Explore) -> None:
     def test(credits: FakeCredits) -> None:
         async def wait_for_thread() -> None:
             task = asyncio.create_task(charge(credits.async_server_client))

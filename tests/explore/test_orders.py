@@ -180,12 +180,12 @@ def check_against_brute_force(program: Program) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(program=programs())
-def test_outcomes_and_number_of_runs_are_those_of_brute_force(program: Program) -> None:
+def test_outcomes_and_number_of_runs_match_brute_force(program: Program) -> None:
     check_against_brute_force(program)
 
 
 @pytest.mark.slow
 @settings(max_examples=3_000, deadline=None)
 @given(program=programs())
-def test_outcomes_and_number_of_runs_of_many_programs(program: Program) -> None:
+def test_outcomes_and_number_of_runs_match_brute_force_for_many_programs(program: Program) -> None:
     check_against_brute_force(program)

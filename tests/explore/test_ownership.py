@@ -146,16 +146,16 @@ APPLICATIONS = [
 
 
 @pytest.mark.parametrize("test", OWN, ids=lambda test: test.__name__)
-def test_call_is_the_tests_own(test: Callable[[FakeCredits], None]) -> None:
+def test_call_belongs_to_the_test(test: Callable[[FakeCredits], None]) -> None:
     assert owners(test) == [False]
 
 
 @pytest.mark.parametrize("test", APPLICATIONS, ids=lambda test: test.__name__)
-def test_call_is_the_applications(test: Callable[[FakeCredits], None]) -> None:
+def test_call_belongs_to_the_application(test: Callable[[FakeCredits], None]) -> None:
     assert owners(test) == [True]
 
 
-def test_calls_in_a_conftest_are_the_tests_own() -> None:
+def test_calls_in_a_conftest_belong_to_the_test() -> None:
     source = "def read_in_conftest(credits):\n    credits.server_client.get_balance('app-id', 'ada')\n"
     functions: dict[str, Callable[[FakeCredits], None]] = {}
     exec(compile(source, "tests/conftest.py", "exec"), functions)  # noqa: S102 - a function of such a file
@@ -166,5 +166,5 @@ def test_calls_in_a_conftest_are_the_tests_own() -> None:
     assert owners(test) == [False]
 
 
-def test_helper_modules_of_the_tests_can_be_named() -> None:
+def test_calls_in_named_helper_modules_belong_to_the_test() -> None:
     assert owners(applications_function, ("tests.explore.*", "test_ownership")) == [False]

@@ -52,7 +52,7 @@ def test_order_is_deterministic(explore: Explore) -> None:
 
 
 @pytest.mark.parametrize("budget", [200, 4])
-def test_size_of_batches_does_not_change_the_schedules(explore: Explore, budget: int) -> None:
+def test_batch_size_does_not_change_the_schedules(explore: Explore, budget: int) -> None:
     def test(credits: FakeCredits) -> None:
         read_before_retry(credits.server_client)
 
@@ -62,7 +62,7 @@ def test_size_of_batches_does_not_change_the_schedules(explore: Explore, budget:
     assert several.untried == one.untried
 
 
-def test_of_equal_calls_first_second_and_last_are_tried(explore: Explore) -> None:
+def test_only_first_second_and_last_of_identical_calls_are_tried(explore: Explore) -> None:
     def read_often(api: ServerClient) -> None:
         for _ in range(5):
             api.get_balance(APP, "ada")
@@ -75,7 +75,7 @@ def test_of_equal_calls_first_second_and_last_are_tried(explore: Explore) -> Non
     assert exploration.untried == {"identical calls, of which only the first, second and last are tried": 2}
 
 
-def test_outage_lasts_from_its_call_on(explore: Explore) -> None:
+def test_outage_affects_its_call_and_all_later_ones(explore: Explore) -> None:
     def read_all(api: ServerClient) -> int:
         failed = 0
         for read in (api.get_balance, api.get_user, api.list_transactions):
@@ -129,7 +129,7 @@ def test_no_second_fault_follows_a_red_verdict(explore: Explore) -> None:
 
 
 @pytest.mark.parametrize("fault", ["down", "stale", "refused", "lost_before"])
-def test_no_second_fault_follows_a_fault_that_commits_nothing_or_lasts(explore: Explore, fault: str) -> None:
+def test_no_second_fault_follows_a_lasting_fault_or_one_that_commits_nothing(explore: Explore, fault: str) -> None:
     def test(credits: FakeCredits) -> None:
         read_before_retry(credits.server_client)
 
@@ -159,7 +159,7 @@ def test_third_fault_needs_depth_3(explore: Explore) -> None:
     assert (depths(1), depths(2), depths(3)) == ({1}, {1, 2}, {1, 2, 3})
 
 
-def test_budget_is_kept_and_what_is_left_is_counted(explore: Explore) -> None:
+def test_budget_is_respected_and_untried_schedules_are_counted(explore: Explore) -> None:
     exploration = explore(check_out, {"budget": 4})
     assert [judged.text for judged in exploration.results] == [
         "2:lost_after",
@@ -183,7 +183,7 @@ def test_default_limits_are_200_schedules_and_10_s_at_depth_2() -> None:
     assert (options.budget, options.seconds, options.depth) == (200, 10, 2)
 
 
-def test_time_counts_from_the_first_run_without_a_fault(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_limit_starts_with_the_first_fault_free_run(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter([0.0, *[5.0] * 100])
     monkeypatch.setattr(exploration_module, "monotonic_s", lambda: next(seconds))
     assert explore(check_out, {"seconds": 4}).untried == {"the time limit of 4 s was reached": 15}
@@ -207,9 +207,7 @@ def test_fault_hits_its_call_whatever_the_order_of_calls(explore: Explore) -> No
 
 
 @pytest.mark.parametrize(("calls", "limit"), [(1, 20), (5, 25)])
-def test_storm_is_more_than_20_calls_and_five_times_as_many_as_without_a_fault(
-    explore: Explore, calls: int, limit: int
-) -> None:
+def test_storm_exceeds_20_calls_and_five_times_the_fault_free_calls(explore: Explore, calls: int, limit: int) -> None:
     def read_for_ever(api: ServerClient) -> None:
         done = 0
         while done < calls:
@@ -224,12 +222,12 @@ def test_storm_is_more_than_20_calls_and_five_times_as_many_as_without_a_fault(
     assert (judged.run.is_storm, len(judged.run.calls)) == (True, limit + 1)
 
 
-def test_time_is_limited_and_what_is_left_is_counted(explore: Explore) -> None:
+def test_time_is_limited_and_untried_schedules_are_counted(explore: Explore) -> None:
     exploration = explore(check_out, {"seconds": 0.001})
     assert len(exploration.results) + exploration.untried["the time limit of 0.001 s was reached"] == 15
 
 
-def test_writes_only(explore: Explore) -> None:
+def test_only_writes_are_faulted_on_request(explore: Explore) -> None:
     exploration = explore(check_out, "writes")
     assert {judged.run.schedule[0].call.operation for judged in exploration.results} <= WRITES  # type: ignore[union-attr]
 
@@ -254,7 +252,7 @@ def test_stale_is_only_injected_on_request(explore: Explore) -> None:
     assert "stale" in FAULTS
 
 
-def test_random_users_are_named_by_their_first_appearance(explore: Explore) -> None:
+def test_random_users_are_numbered_by_first_appearance(explore: Explore) -> None:
     numbers = iter(range(1000))
 
     def sign_up(api: ServerClient, user: str) -> None:

@@ -65,7 +65,7 @@ def test_rules_of_the_test_come_first(credits: FakeCredits) -> None:
     assert (recording.run.has_own_rules, recording.run.not_met) == (True, 1)
 
 
-def test_latency_of_the_whole_suite_is_no_rule_of_the_test() -> None:
+def test_suite_wide_latency_does_not_count_as_a_rule_of_the_test() -> None:
     with FakeCredits(users={"ada": 100}, latency=20) as credits:
         recording = recorder("1:refused")
         recording.attach(credits.sandbox)
@@ -75,7 +75,7 @@ def test_latency_of_the_whole_suite_is_no_rule_of_the_test() -> None:
         assert (recording.run.has_own_rules, recording.run.calls[0].fault) == (False, "refused")
 
 
-def test_storm_ends_the_application_even_where_it_catches_exceptions(credits: FakeCredits) -> None:
+def test_storm_ends_the_application_even_if_it_catches_exceptions(credits: FakeCredits) -> None:
     recording = recorder(max_calls=20)
     recording.attach(credits.sandbox)
 
@@ -109,7 +109,7 @@ def test_storm_over_a_socket_is_refused_closed_and_reported(credits: FakeCredits
     assert (recording.run.is_storm, recording.run.uses_socket) == (True, True)
 
 
-def test_live_clients_say_which_calls_are_the_tests_own(live_credits: FakeCredits) -> None:
+def test_live_clients_mark_calls_made_by_the_test(live_credits: FakeCredits) -> None:
     recording = recorder()
     recording.attach(live_credits.sandbox)
     read_directly(live_credits)
@@ -118,7 +118,7 @@ def test_live_clients_say_which_calls_are_the_tests_own(live_credits: FakeCredit
     assert CALLER_HEADER.decode() not in str(live_credits.journal.entries())
 
 
-def test_async_live_clients_do_too(live_credits: FakeCredits) -> None:
+def test_async_live_clients_mark_calls_made_by_the_test(live_credits: FakeCredits) -> None:
     recording = recorder()
     recording.attach(live_credits.sandbox)
 
@@ -131,7 +131,7 @@ def test_async_live_clients_do_too(live_credits: FakeCredits) -> None:
     assert [bool(call.number) for call in recording.run.calls] == [False, True]
 
 
-def test_inspection_of_the_ledger_is_noticed(credits: FakeCredits) -> None:
+def test_ledger_inspection_is_recorded(credits: FakeCredits) -> None:
     recording = recorder()
     recording.attach(credits.sandbox)
     read(credits.server_client)

@@ -37,7 +37,7 @@ INJECTIONS = st.builds(Injection, st.one_of(st.integers(1, 10**7), KEYS), st.sam
 
 
 @given(st.lists(INJECTIONS, min_size=1, max_size=3).map(tuple))
-def test_any_schedule_is_read_back_as_it_was(schedule: tuple[Injection, ...]) -> None:
+def test_any_schedule_round_trips_through_text(schedule: tuple[Injection, ...]) -> None:
     assert parse_schedule(format_schedule(schedule)) == schedule
 
 
@@ -48,7 +48,7 @@ def test_call_of_the_fault_free_run_is_written_as_its_number() -> None:
     assert text == "2:lost_after+createTransaction ada -10 consume #2:refused"
 
 
-def test_key_written_by_hand_matches_any_call_in_what_it_leaves_out() -> None:
+def test_omitted_fields_of_a_handwritten_key_match_anything() -> None:
     call = CallKey("createTransaction", "", "ada", -10, "consume")
     assert CallKey("createTransaction").matches(call)
     assert CallKey("createTransaction", user="ada", delta=-10).matches(call)
@@ -56,7 +56,7 @@ def test_key_written_by_hand_matches_any_call_in_what_it_leaves_out() -> None:
     assert not CallKey("createTransaction", occurrence=2).matches(call)
 
 
-def test_custom_fault_is_an_object_of_json() -> None:
+def test_custom_fault_is_written_as_a_json_object() -> None:
     fault = parse_fault(Status(429, retry_after_s=5))
     members = {"effect": "status", "status": 429, "code": "rate_limited", "retry_after_s": 5, "phase": "before"}
     assert json.loads(fault.name) == members
@@ -86,7 +86,7 @@ def test_custom_fault_is_an_object_of_json() -> None:
         ('1:{"script":["ok"]}', "a script is not allowed in a schedule"),
     ],
 )
-def test_bad_schedule_is_refused_with_what_is_wrong(text: str, problem: str) -> None:
+def test_invalid_schedule_is_rejected_with_the_reason(text: str, problem: str) -> None:
     with pytest.raises(ScheduleError) as caught:
         parse_schedule(text)
     assert problem in str(caught.value)

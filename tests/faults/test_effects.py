@@ -52,7 +52,7 @@ def test_registry_has_every_effect_by_name() -> None:
     assert all(kind.effect_name == name for name, kind in EFFECTS.items())
 
 
-def test_every_effect_is_a_frozen_dataclass_that_says_what_it_reveals() -> None:
+def test_every_effect_is_a_frozen_dataclass_with_reveals_and_phases() -> None:
     for kind in EFFECTS.values():
         assert dataclasses.is_dataclass(kind)
         assert cast("Any", kind).__dataclass_params__.frozen
@@ -183,7 +183,7 @@ def test_invalid_attribute_is_rejected_with_allowed_values(create: Callable[[], 
         create()
 
 
-def test_unauthorized_kind_defaults_from_clock_skew() -> None:
+def test_unauthorized_kind_default_depends_on_clock_skew() -> None:
     assert Unauthorized(clock_skew_s=-60).kind == "clock_skew"
     assert Unauthorized().kind == "revoked"
 

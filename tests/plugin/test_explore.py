@@ -216,7 +216,7 @@ def test_leaks(fake_credits):
     )
     result = suite(source, EXPLORE)
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["not explored: 1 (its last fault-free run failed: state leaks*test_leaks"])
+    result.stdout.fnmatch_lines(["not explored: 1 (the last fault-free run failed: state leaks*test_leaks"])
 
 
 def test_marker_asks_to_explore_without_the_flag(suite: Suite) -> None:

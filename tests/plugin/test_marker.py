@@ -69,8 +69,8 @@ def test_markers_merge_option_by_option(suite: Suite) -> None:
 @pytest.mark.parametrize(
     ("mark", "message"),
     [
-        ("balanse=1", "*test_it: the fake_credits marker has no option 'balanse'; did you mean 'balance'? (it has: *"),
-        ("world2=[]", "*test_it: the fake_credits marker has no option 'world2'* (it has: allow, api_key, *"),
+        ("balanse=1", "*test_it: the fake_credits marker has no option 'balanse'; did you mean 'balance'? (known: *"),
+        ("world2=[]", "*test_it: the fake_credits marker has no option 'world2'* (known: allow, api_key, *"),
         ("faults=503", "*test_it: the fake_credits marker has faults=503: it must be a Rule, an effect such as *"),
         ("latency=True", "*test_it: the fake_credits marker has latency=True: it must be a number of milliseconds, *"),
         ("100", "*test_it: the fake_credits marker takes keyword arguments such as balance=100, not 100"),

@@ -171,7 +171,7 @@ def test_unknown_option_in_settings_fixture_is_an_error(suite: Suite) -> None:
     [
         ("None", "must return a mapping of options to values, got NoneType"),
         ("['live']", "must return a mapping of options to values, got list"),
-        ("{1: 2}", "has no option 1 (it has: allow, *"),
+        ("{1: 2}", "has no option 1 (known: allow, *"),
     ],
 )
 def test_settings_fixture_with_wrong_type_is_an_error(suite: Suite, settings: str, message: str) -> None:

@@ -95,7 +95,7 @@ def test_repeated_credential_is_rejected_despite_a_preference(headers: Headers) 
     ("value", "kind"),
     [("a.b.c", "user"), ("a.b.", "user"), ("sk_test_1", "server"), ("a.b", "server"), ("a.b.c.d", "server")],
 )
-def test_three_segments_make_a_token_when_both_use_the_same_header(value: str, kind: str) -> None:
+def test_three_segments_make_a_token_when_both_kinds_share_a_header(value: str, kind: str) -> None:
     credential = CredentialReader(SAME_FORM).find([(b"authorization", f"Bearer {value}".encode())])
     assert (credential.kind, credential.value) == (kind, value)
 
@@ -107,7 +107,7 @@ def test_two_schemes_of_one_header_are_distinguished() -> None:
     assert reader.find([(b"authorization", b"Bearer t")]) == Credential("user", "t")
 
 
-def test_value_without_scheme_is_the_other_credential_kind() -> None:
+def test_value_without_scheme_is_the_api_key() -> None:
     reader = CredentialReader(Contract(api_key=CredentialHeader("Authorization")))
     assert reader.find([(b"authorization", b"sk_1")]) == Credential("server", "sk_1")
     assert reader.find([(b"authorization", b"Bearer t")]) == Credential("user", "t")

@@ -92,12 +92,12 @@ def test_missing_malformed_or_past_exp_is_rejected(exp: object, reason: str) -> 
 
 
 @pytest.mark.parametrize("exp", [b"null", b"NaN", b"Infinity", b"1e999"])
-def test_exp_outside_strict_json_is_rejected(exp: bytes) -> None:
+def test_exp_that_is_null_or_not_strict_json_is_rejected(exp: bytes) -> None:
     payload = json.dumps({**VALID_CLAIMS, "exp": 0}).encode().replace(b'"exp": 0', b'"exp": ' + exp)
     assert verify_error(sign_payload(payload)).auth_reason in ("malformed_exp", "malformed_payload")
 
 
-def test_token_expires_exactly_after_its_leeway() -> None:
+def test_token_expires_exactly_at_the_end_of_its_leeway() -> None:
     verifier, token = Verifier([ISSUER]), mint_with_claims(exp=NOW_S)
     assert verifier.verify(token, NOW_MS + 4_999).user_id == "ada"
     assert verify_error(token, verifier=verifier, now_ms=NOW_MS + 5_000).auth_reason == "expired"
@@ -115,7 +115,7 @@ def test_signature_is_checked_before_expiry() -> None:
 
 
 @pytest.mark.parametrize(("claim", "reason"), [("nbf", "not_yet_valid"), ("iat", "issued_in_future")])
-def test_token_becomes_valid_exactly_at_its_leeway(claim: str, reason: str) -> None:
+def test_token_becomes_valid_exactly_at_the_start_of_its_leeway(claim: str, reason: str) -> None:
     verifier, token = Verifier([ISSUER]), mint_with_claims(**{claim: NOW_S})
     assert verify_error(token, verifier=verifier, now_ms=NOW_MS - 5_001).auth_reason == reason
     assert verifier.verify(token, NOW_MS - 5_000).user_id == "ada"

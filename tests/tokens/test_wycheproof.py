@@ -75,7 +75,7 @@ def is_unsupported(group: dict[str, Any]) -> bool:
 
 @requires_vectors
 @pytest.mark.parametrize(("name", "group", "test"), VECTORS)
-def test_vector_has_its_published_result(name: str, group: dict[str, Any], test: dict[str, Any]) -> None:
+def test_vector_is_accepted_or_rejected_as_expected(name: str, group: dict[str, Any], test: dict[str, Any]) -> None:
     vector = (name, test["tcId"])
     expected = test["result"] == "valid" and not is_unsupported(group) and vector not in REJECTED_BY_POLICY
     assert is_accepted(group, test) is expected

@@ -249,7 +249,7 @@ segment_sizes = pytest.mark.parametrize("size", [1, 2, 7, 65536])
 
 @segment_sizes
 @pytest.mark.parametrize("trailers", [b"", b"X-Checksum: 1\r\n", b"Upgrade: h2c\r\nHost: evil\r\n"])
-def test_trailers_change_nothing(live: Live, monkeypatch: pytest.MonkeyPatch, size: int, trailers: bytes) -> None:
+def test_trailers_are_ignored(live: Live, monkeypatch: pytest.MonkeyPatch, size: int, trailers: bytes) -> None:
     cut_what_arrives(monkeypatch, size)
     assert live.statuses(chunked_post(SPEND, trailers=trailers) + LAST_GET) == [201, 200]
     assert live.balance == 99
@@ -263,7 +263,7 @@ def test_an_api_key_in_a_trailer_is_not_a_credential(live: Live, monkeypatch: py
     assert live.balance == 100
 
 
-def test_trailers_in_a_segment_of_their_own_change_nothing(live: Live) -> None:
+def test_trailers_in_their_own_segment_are_ignored(live: Live) -> None:
     sent = chunked_post(SPEND, trailers=b"X-API-Key: key\r\n", fields=("X-API-Key:",))
     body_end = sent.index(b"0\r\nX-API-Key") + 3
     assert live.statuses(sent[:body_end], sent[body_end:] + LAST_GET) == [401, 200]
@@ -386,7 +386,7 @@ def test_a_refused_request_gets_no_100_continue(live: Live, status: int) -> None
 
 
 @pytest.mark.parametrize("expectation", ["100-continue", "100-Continue", " \t100-continue \t"])
-def test_a_body_that_is_wanted_gets_100_continue(live: Live, expectation: str) -> None:
+def test_an_accepted_head_gets_100_continue(live: Live, expectation: str) -> None:
     with live.connect() as connection:
         connection.sendall(post(b"", f"Expect:{expectation}", f"Content-Length: {len(SPEND)}"))
         assert read_answer(connection, has_body=False).status == 100
@@ -432,12 +432,12 @@ def test_the_control_plane_requests_a_body_with_100_continue(live: Live) -> None
 
 
 @pytest.mark.usefixtures("short_linger")
-def test_the_control_plane_asks_for_no_body_without_its_token(live: Live) -> None:
+def test_the_control_plane_sends_no_100_continue_without_its_token(live: Live) -> None:
     head = request_bytes("POST", "/_fake/sandboxes", "Expect: 100-continue", "Content-Length: 5")
     assert live.statuses(head) == [401]
 
 
-def test_a_refusal_needs_no_body(live: Live) -> None:
+def test_a_request_can_be_refused_before_its_body_arrives(live: Live) -> None:
     """The client waits for the response before it sends the body."""
     with live.connect() as connection:
         connection.sendall(request_bytes("PUT", "/nowhere", "Content-Length: 5"))
@@ -446,7 +446,7 @@ def test_a_refusal_needs_no_body(live: Live) -> None:
 
 @pytest.mark.parametrize("is_chunked", [True, False], ids=["chunked", "announced"])
 @pytest.mark.parametrize("total_bytes", [200 * KIB, 8 * MIB, pytest.param(1024 * MIB, marks=pytest.mark.slow)])
-def test_a_body_over_the_limit_is_answered_with_413_and_not_read_on(
+def test_a_body_over_the_limit_is_answered_with_413_and_not_read_to_the_end(
     live: Live, monkeypatch: pytest.MonkeyPatch, is_chunked: bool, total_bytes: int
 ) -> None:
     received_bytes = 0
@@ -473,7 +473,7 @@ def test_a_body_over_the_limit_is_answered_with_413_and_not_read_on(
 
 
 @pytest.mark.usefixtures("short_linger")
-def test_what_follows_a_refused_body_is_never_taken_for_a_request(live: Live) -> None:
+def test_data_after_a_refused_body_is_never_treated_as_a_request(live: Live) -> None:
     sent = post(b"", f"Content-Length: {64 * KIB + 1}")
     assert live.statuses(sent + post(SPEND) * 3) == [413]
     assert live.balance == 100
@@ -493,13 +493,13 @@ def test_a_client_that_sends_its_whole_body_gets_the_refusal(live: Live) -> None
 # 3. One queue per connection.
 
 
-def test_a_health_check_behind_a_delayed_call_is_answered_after_it(live: Live) -> None:
+def test_a_pipelined_health_check_is_answered_after_the_delayed_call_before_it(live: Live) -> None:
     live.sandbox.add_fault(Rule(effect=Latency(20)))
     answers = live.send(GET + LIVEZ + LAST_GET)
     assert [answer.body[:10] for answer in answers] == [b'{"balance"', b'{"status":', b'{"balance"']
 
 
-def test_requests_behind_a_gate_wait_in_order(live: Live) -> None:
+def test_requests_queued_behind_a_held_one_are_answered_in_order(live: Live) -> None:
     gate = live.sandbox.hold(Rule(effect=HoldAtGate("gate"), operation="createTransaction", first=1))
     with live.connect() as connection:
         connection.sendall(post(SPEND) + GET + LIVEZ + post(GRANT) + LAST_GET)
@@ -514,7 +514,7 @@ def test_requests_behind_a_gate_wait_in_order(live: Live) -> None:
 
 @pytest.mark.parametrize("effect", [Reset(), Close(), Truncate(at_bytes=1, then="reset")])
 @pytest.mark.parametrize("size", [1, 65536])
-def test_after_an_aborted_response_nothing_behind_it_is_executed(
+def test_no_pipelined_request_is_executed_after_an_aborted_response(
     live: Live, monkeypatch: pytest.MonkeyPatch, effect: Any, size: int
 ) -> None:
     cut_what_arrives(monkeypatch, size)
@@ -528,12 +528,12 @@ def test_after_an_aborted_response_nothing_behind_it_is_executed(
     assert live.outcomes == [(201, True, False)]
 
 
-def test_after_connection_close_nothing_behind_it_is_executed(live: Live) -> None:
+def test_no_pipelined_request_is_executed_after_connection_close(live: Live) -> None:
     assert live.statuses(post(SPEND, close=True) + post(SPEND) * 3) == [201]
     assert live.balance == 99
 
 
-def test_garbage_behind_a_delayed_request_is_refused_after_it(live: Live) -> None:
+def test_pipelined_garbage_is_refused_after_the_delayed_responses(live: Live) -> None:
     live.sandbox.add_fault(Rule(effect=Latency(10)))
     assert live.statuses(GET + GET + b"NONSENSE\r\n\r\n") == [200, 200, 400]
 
@@ -562,16 +562,16 @@ def flood(live: Live, count: int) -> None:
         assert answers == count
 
 
-def test_responses_that_are_not_read_pause_execution_and_reading(live: Live) -> None:
+def test_unread_responses_pause_execution_and_reading(live: Live) -> None:
     flood(live, 30_000)
 
 
 @pytest.mark.slow
-def test_200_000_requests_whose_responses_are_not_read_keep_memory_bounded(live: Live) -> None:
+def test_memory_is_bounded_with_200_000_unread_responses(live: Live) -> None:
     flood(live, 200_000)
 
 
-def test_requests_behind_a_waiting_one_are_bounded_and_reading_pauses(live: Live) -> None:
+def test_the_queue_behind_a_waiting_request_is_bounded_and_reading_pauses(live: Live) -> None:
     gate = live.sandbox.hold(Rule(effect=HoldAtGate("gate"), first=1))
     count = 30_000
     with live.connect() as connection:
@@ -636,7 +636,7 @@ def begin_wait(live: Live, wait: str, behind: bytes = b"") -> socket.socket:
 @hang_ups
 @pytest.mark.parametrize("behind", [b"", post(SPEND) * 3], ids=["alone", "queued"])
 @waits
-def test_a_disconnect_reaches_the_request_in_flight_and_drops_what_is_queued(
+def test_a_disconnect_reaches_the_request_in_flight_and_drops_the_queue(
     live: Live, log: pytest.LogCaptureFixture, wait: str, behind: bytes, hang_up: Callable[[socket.socket], None]
 ) -> None:
     connection = begin_wait(live, wait, behind)
@@ -660,7 +660,7 @@ def test_a_disconnect_reaches_the_request_in_flight_and_drops_what_is_queued(
 
 @pytest.mark.parametrize("behind", [b"", post(SPEND) * 3], ids=["alone", "queued"])
 @waits
-def test_a_stop_ends_every_wait(live: Live, log: pytest.LogCaptureFixture, wait: str, behind: bytes) -> None:
+def test_stop_ends_every_wait(live: Live, log: pytest.LogCaptureFixture, wait: str, behind: bytes) -> None:
     live_connections = [begin_wait(live, wait, behind)]
     live_connections.append(live.connect())
     live_connections[-1].sendall(post(b"", "Content-Length: 31") + b"{")  # a body that never ends
@@ -704,7 +704,7 @@ assert set(threading.enumerate()) == others
         pytest.param("tls", "uvloop", marks=pytest.mark.slow),
     ],
 )
-def test_no_task_socket_or_thread_is_left_after_a_stop(layer: str, loop: str) -> None:
+def test_no_task_socket_or_thread_is_left_after_the_server_stops(layer: str, loop: str) -> None:
     command = [sys.executable, "-X", "dev", "-W", "error", "-c", LEFTOVERS, layer, loop]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (result.returncode, result.stderr) == (0, "")
@@ -764,7 +764,7 @@ def test_a_repeated_host_is_refused_and_the_next_request_is_served(live: Live) -
         ("*", 404),
     ],
 )
-def test_targets(live: Live, target: str, status: int) -> None:
+def test_the_form_and_host_of_a_target_determine_the_status(live: Live, target: str, status: int) -> None:
     assert live.statuses(request_bytes("GET", target, close=True)) == [status]
 
 
@@ -795,7 +795,7 @@ def test_an_absolute_target_overrides_the_host(live: Live, host: str) -> None:
 )
 @pytest.mark.usefixtures("short_linger")
 @pytest.mark.parametrize("size", [1, 65536])
-def test_what_is_malformed_is_refused_and_ends_the_connection(
+def test_a_malformed_request_is_refused_and_ends_the_connection(
     live: Live, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture, sent: bytes, size: int
 ) -> None:
     cut_what_arrives(monkeypatch, size)
@@ -824,7 +824,7 @@ def test_head_is_get_without_the_body(live: Live, target: str) -> None:
 
 
 @pytest.mark.parametrize("effect", [Latency(5), Drip(chunks=3, over_ms=6), None])
-def test_head_meets_faults_and_is_journaled_as_head(live: Live, effect: Any) -> None:
+def test_head_is_subject_to_faults_and_journaled_as_head(live: Live, effect: Any) -> None:
     if effect is not None:
         live.sandbox.add_fault(Rule(effect=effect))
     with live.connect() as connection:
@@ -836,14 +836,14 @@ def test_head_meets_faults_and_is_journaled_as_head(live: Live, effect: Any) -> 
     assert [bool(entry.rule) for entry in live.sandbox.journal.entries()] == [effect is not None] * 2
 
 
-def test_head_can_lose_its_response(live: Live) -> None:
+def test_the_response_to_head_can_be_lost(live: Live) -> None:
     live.sandbox.add_fault(Rule(effect=Reset(), phase="after"))
     assert live.statuses(request_bytes("HEAD")) == []
     assert live.outcomes == [(200, False, False)]
 
 
 @pytest.mark.parametrize("space", [" ", "\t", " \t  "])
-def test_space_around_a_value_does_not_count(live: Live, space: str) -> None:
+def test_whitespace_around_a_header_value_is_ignored(live: Live, space: str) -> None:
     fields = [f"Host:{space}localhost{space}", f"X-API-Key:{space}key{space}"]
     control = [f"Host:{space}localhost{space}", f"{TOKEN_HEADER}:{space}{TOKEN}{space}", "Connection: close"]
     sent = request_bytes("GET", BALANCE, *fields) + request_bytes("GET", "/_fake/sandboxes/default", *control)
@@ -853,7 +853,7 @@ def test_space_around_a_value_does_not_count(live: Live, space: str) -> None:
 # 6. Gates.
 
 
-def test_release_returns_once_the_exchange_is_at_its_next_wait(live: Live) -> None:
+def test_release_returns_once_the_exchange_reaches_its_next_wait(live: Live) -> None:
     first = live.sandbox.hold(Rule(effect=HoldAtGate("first"), phase="before"))
     second = live.sandbox.hold(Rule(effect=HoldAtGate("second"), phase="after"))
     with live.connect() as connection:
@@ -961,7 +961,7 @@ def test_the_same_bytes_yield_the_same_responses_wherever_they_are_cut(
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 11, 64, 300])
 @pytest.mark.parametrize("is_delayed", [False, True], ids=["at once", "delayed"])
-def test_the_same_bytes_yield_the_same_responses_at_any_size_of_segments(
+def test_the_same_bytes_yield_the_same_responses_at_any_segment_size(
     live: Live, monkeypatch: pytest.MonkeyPatch, size: int, is_delayed: bool
 ) -> None:
     whole = send_in_pieces(live, [])

@@ -17,11 +17,11 @@ HOST = (b"host", b"credits.internal:8080")
         ([HOST, (b"x-note", b"")], None),
     ],
 )
-def test_a_usual_request_is_plain(headers: Headers, body: bytes | None) -> None:
+def test_an_ordinary_request_is_plain(headers: Headers, body: bytes | None) -> None:
     assert is_plain(Request("POST", b"/v1?a=b", headers, body))
 
 
-def test_a_library_may_still_add_host_and_length() -> None:
+def test_a_request_without_host_is_plain_only_if_has_host_is_false() -> None:
     assert is_plain(Request("POST", b"/v1", [], b"hello"), has_host=False)
     assert not is_plain(Request("POST", b"/v1", [], b"hello"))
 
@@ -51,7 +51,7 @@ def test_a_library_may_still_add_host_and_length() -> None:
         [HOST, (b"x-note", b"x" * 20_000)],
     ],
 )
-def test_a_header_out_of_the_ordinary_is_not(headers: Headers) -> None:
+def test_a_request_with_unusual_headers_is_not_plain(headers: Headers) -> None:
     assert not is_plain(Request("POST", b"/v1", headers, b"hello"))
 
 
@@ -59,5 +59,5 @@ def test_a_header_out_of_the_ordinary_is_not(headers: Headers) -> None:
     ("method", "target"),
     [("FOO", b"/"), ("post", b"/"), ("GET", b"/a b"), ("GET", b"/#a"), ("GET", b"*"), ("GET", b"/\xe4"), ("GET", b"")],
 )
-def test_a_request_line_out_of_the_ordinary_is_not(method: str, target: bytes) -> None:
+def test_a_request_with_an_unusual_request_line_is_not_plain(method: str, target: bytes) -> None:
     assert not is_plain(Request(method, target, [HOST], b""))

@@ -281,7 +281,7 @@ def test_port_is_exclusive_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert options == [exclusive]
 
 
-def test_request_cut_off_by_stop_is_journalled_and_not_committed(sandbox: Sandbox, server: LiveServer) -> None:
+def test_request_cut_off_by_stop_is_journaled_and_not_committed(sandbox: Sandbox, server: LiveServer) -> None:
     with connect(server) as connection:
         connection.sendall(POST_HEAD + TRANSACTION_BODY[:5])
         wait_until(lambda: sandbox.journal.in_flight == 1)
@@ -413,7 +413,7 @@ def test_response_to_connected_client_is_delivered(sandbox: Sandbox, server: Liv
     assert [entry.delivered for entry in sandbox.journal] == [True]
 
 
-def test_malformed_request_is_journalled_in_last_attached_sandbox(sandbox: Sandbox, server: LiveServer) -> None:
+def test_malformed_request_is_journaled_in_last_attached_sandbox(sandbox: Sandbox, server: LiveServer) -> None:
     last = Sandbox(SandboxOptions(), KEYS, "last")
     server.sandboxes.attach(last)
     with connect(server) as connection:

@@ -16,11 +16,11 @@ from fake_credits.transports.memory_stream import origin_form, response_bytes
         (b"/http://a/", b"/http://a/"),
     ],
 )
-def test_a_target_for_a_proxy_is_brought_to_its_usual_form(target: bytes, form: bytes) -> None:
+def test_a_target_for_a_proxy_is_converted_to_origin_form(target: bytes, form: bytes) -> None:
     assert origin_form(target) == form
 
 
-def test_an_incomplete_response_is_encoded_as_far_as_it_was_sent() -> None:
+def test_only_the_sent_part_of_an_incomplete_response_is_encoded() -> None:
     head = [(b"content-type", b"application/json"), (b"content-length", b"13")]
     text = b"HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: 13\r\n\r\n"
     assert response_bytes(Response(404, b'{"bal', head, outcome="reset")) == text + b'{"bal'

@@ -98,7 +98,7 @@ UPGRADE_REQUESTS = {
 
 
 @pytest.mark.parametrize("name", UPGRADE_REQUESTS)
-def test_upgrade_request_is_ignored_when_split_anywhere(server: LiveServer, sandbox: Sandbox, name: str) -> None:
+def test_upgrade_is_ignored_wherever_request_is_split(server: LiveServer, sandbox: Sandbox, name: str) -> None:
     """The next request on the connection is answered too (RFC 9110, section 7.8)."""
     request = UPGRADE_REQUESTS[name]
     with connect(server) as connection:
@@ -115,7 +115,7 @@ def test_upgrade_request_is_ignored_when_split_anywhere(server: LiveServer, sand
     assert len(sandbox.journal) == 2 * (len(request) + 1)
 
 
-def test_pipelined_upgrade_requests_are_ignored(server: LiveServer) -> None:
+def test_upgrade_is_ignored_in_pipelined_requests(server: LiveServer) -> None:
     pipelined_requests = b"".join(
         [*UPGRADE_REQUESTS.values(), GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")]
     )

@@ -47,12 +47,12 @@ def test_a_request_is_read_byte_by_byte(name: str) -> None:
     assert read == [None] * (len(text) - 1) + [parts(request)]
 
 
-def test_one_connection_has_many_requests() -> None:
+def test_several_requests_on_one_connection_are_read() -> None:
     reader = RequestParser()
     assert [reader.feed(text) is not None for text in (GET, POST, CHUNKED, GET)] == [True] * 4
 
 
-def test_a_client_may_wait_for_leave_to_send_its_body() -> None:
+def test_a_client_may_wait_for_100_continue_before_sending_its_body() -> None:
     reader = RequestParser()
     head = b"POST /v1 HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
     assert not reader.awaits_continue
@@ -75,7 +75,7 @@ def test_a_client_may_wait_for_leave_to_send_its_body() -> None:
         (b"GET /v1 HTTP/1.1\r\nHost: h\r\nX: %b\r\n\r\n" % (b"x" * 70_000), "64 KiB"),
     ],
 )
-def test_what_the_live_server_refuses_is_refused_with_its_error(text: bytes, problem: str) -> None:
+def test_a_request_that_the_live_server_refuses_is_refused_with_the_same_error(text: bytes, problem: str) -> None:
     received = RequestParser().feed(text)
     assert received is not None
     assert problem in str(received.error)

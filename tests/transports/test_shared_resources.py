@@ -93,7 +93,7 @@ def test_duplicate_api_key_is_rejected(shared: SharedResources) -> None:
 
 
 @pytest.mark.parametrize("credential", ["no key", "unknown key", "garbled token", "expired token"])
-def test_invalid_credential_is_journalled_in_last_attached_sandbox(shared: SharedResources, credential: str) -> None:
+def test_invalid_credential_is_journaled_in_last_attached_sandbox(shared: SharedResources, credential: str) -> None:
     with FakeCredits(shared=shared) as earlier, FakeCredits(shared=shared) as last:
         url = earlier.base_url
         headers = {
@@ -139,7 +139,7 @@ def test_server_restarts_on_demand_after_close(shared: SharedResources) -> None:
         assert fake.server_client.get_balance("app-id", "user-id") == Balance(1)
 
 
-def test_error_is_the_same_over_both_drivers(shared: SharedResources) -> None:
+def test_error_is_the_same_with_both_drivers(shared: SharedResources) -> None:
     errors: list[tuple[int, str, str]] = []
     for mode in ("in-process", "live"):
         with FakeCredits(shared=shared, mode=mode) as fake, pytest.raises(ApiError) as raised:  # pyright: ignore[reportArgumentType]

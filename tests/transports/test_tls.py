@@ -124,7 +124,7 @@ def disconnect_immediately(connection: socket.socket) -> None:
 @pytest.mark.parametrize(
     "break_off", [speak_plain_http, reject_certificate, disconnect_during_handshake, disconnect_immediately]
 )
-def test_aborted_handshake_is_not_logged_or_journalled(
+def test_aborted_handshake_is_not_logged_or_journaled(
     break_off: Callable[[socket.socket], None],
     server: LiveServer,
     certificate: IssuedCertificate,

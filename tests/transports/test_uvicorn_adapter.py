@@ -66,7 +66,7 @@ def test_a_protocol_has_the_attributes_that_the_adapter_uses(loop: asyncio.Abstr
     assert protocol.date == b"today"
 
 
-def test_a_connection_is_known_to_the_server_until_it_is_lost(loop: asyncio.AbstractEventLoop) -> None:
+def test_a_connection_is_registered_with_the_server_until_it_is_lost(loop: asyncio.AbstractEventLoop) -> None:
     protocol, transport = new_protocol(loop), RecordingTransport()
     protocol.connection_made(transport)
     assert protocol.connections == {protocol}
@@ -125,7 +125,7 @@ def test_a_task_is_tracked_until_it_is_done(loop: asyncio.AbstractEventLoop) -> 
     loop.run_until_complete(run())
 
 
-def test_a_new_parser_reads_on_after_connection_close(loop: asyncio.AbstractEventLoop) -> None:
+def test_new_parser_replaces_the_parser(loop: asyncio.AbstractEventLoop) -> None:
     protocol = new_protocol(loop)
     protocol.connection_made(RecordingTransport())
     first = protocol.parser
@@ -141,11 +141,11 @@ def test_a_new_parser_reads_on_after_connection_close(loop: asyncio.AbstractEven
         (Server.__init__, {"config"}),
     ],
 )
-def test_uvicorns_functions_take_what_they_are_given(function: object, parameters: set[str]) -> None:
+def test_uvicorns_functions_have_the_parameters_that_the_adapter_uses(function: object, parameters: set[str]) -> None:
     assert parameters <= inspect.signature(function).parameters.keys()  # type: ignore[arg-type]
 
 
-def test_a_server_starts_on_a_socket_of_ours_and_shuts_down(loop: asyncio.AbstractEventLoop) -> None:
+def test_a_server_starts_on_a_given_socket_and_shuts_down(loop: asyncio.AbstractEventLoop) -> None:
     listener = bind(BindOptions())
 
     async def run() -> None:

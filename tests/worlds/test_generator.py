@@ -51,7 +51,7 @@ def test_seed_and_profile_name_change_the_data() -> None:
     grants=st.sampled_from([(100, 50, 200), (1, 0, 1), (5, 3, 4)]),
     sizes=st.sampled_from([(1, 500), (3, 3), (10, 1000)]),
 )
-def test_any_profile_yields_its_number_of_valid_transactions(
+def test_any_profile_yields_the_requested_number_of_valid_transactions(
     seed: int,
     users: int,
     transactions_per_user: int,

@@ -84,7 +84,7 @@ def test_edge_world_contains_the_documented_edge_cases() -> None:
     assert max(map(len, balances)) == 256
 
 
-def test_edge_world_and_world_files_need_no_faker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_edge_world_and_world_files_do_not_need_faker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     save_world(WorldLibrary().find("tiny", 0), tmp_path / "world.json")
     monkeypatch.setitem(sys.modules, "faker", None)
     assert load_ledger("edge").find_account("app-id", "one-credit")

@@ -63,7 +63,7 @@ def test_shares_may_be_integers() -> None:
     assert Profile(name="shop", dry_share=0, gone_share=1).gone_share == 1
 
 
-def test_profile_file_is_named_after_its_file(tmp_path: Path) -> None:
+def test_profile_is_named_after_its_file_by_default(tmp_path: Path) -> None:
     file = tmp_path / "shop.toml"
     file.write_text("version = 1\nusers = 7\ntransactions = 70\nrefund_share = 0.5\n")
     assert load_profile(file) == Profile(name="shop", users=7, transactions=70, refund_share=0.5)

@@ -91,7 +91,7 @@ def test_seeding_writes_the_planned_histories_in_user_order(fake: FakeCredits) -
     assert users == [user_history.user_id for user_history in TINY.histories()]
 
 
-def test_seeding_uses_only_api_operations_and_writes_once(fake: FakeCredits) -> None:
+def test_seeding_uses_only_api_operations_and_writes_each_transaction_once(fake: FakeCredits) -> None:
     seed_server(fake)
     assert {entry.operation for entry in fake.journal} <= {operation.value for operation in Operation}
     assert len(fake.journal.entries(operation="createTransaction")) == 60
@@ -108,7 +108,7 @@ def test_second_run_finds_all_data_and_writes_nothing(fake: FakeCredits) -> None
 @pytest.mark.parametrize(
     ("effect", "expected_s"), [(Status(429, retry_after_s=2), 2.0), (Status(503), 0.05)], ids=["429", "503"]
 )
-def test_busy_server_is_waited_for_at_the_first_call(effect: Any, expected_s: float, fake: FakeCredits) -> None:
+def test_first_call_waits_for_a_busy_server(effect: Any, expected_s: float, fake: FakeCredits) -> None:
     fake.faults.add(Rule(effect, nth=1))
     sleep = RecordingSleep()
     seeder = Seeder(TINY, make_target(fake), retry_policy=RetryPolicy(sleep=sleep))
@@ -125,7 +125,7 @@ def test_unreachable_server_is_reported_at_the_first_call(fake: FakeCredits) -> 
 
 
 @pytest.mark.parametrize("order", ["newest_first", "oldest_first"])
-def test_run_resumes_after_an_interrupted_run(order: Any) -> None:
+def test_run_resumes_an_interrupted_run(order: Any) -> None:
     """The histories are longer than a page, and some users exist without transactions."""
     with FakeCredits(contract=Contract(transactions_order=order, page_size=3)) as fake:
         for index, user_history in enumerate(TINY.histories()):
@@ -298,7 +298,7 @@ def test_retry_waits_for_retry_after(fake: FakeCredits) -> None:
     assert sleep.durations_s == [7]
 
 
-def test_retry_waits_for_retry_after_of_a_proxy() -> None:
+def test_retry_waits_for_retry_after_from_a_proxy() -> None:
     """A proxy's response does not have the API's error body."""
     failure = InvalidResponse("a page", status=503, retry_after_s=7)
     sleep = RecordingSleep()

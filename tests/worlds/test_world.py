@@ -22,7 +22,7 @@ NOW_MS = to_ms(datetime(2030, 6, 15, 12, 30, tzinfo=UTC))
 APPLICATION = "app-id"
 
 
-def test_world_ends_on_the_last_monday_within_the_last_year() -> None:
+def test_world_ends_on_the_last_monday_and_starts_within_the_last_year() -> None:
     monday = datetime(2030, 6, 10, tzinfo=UTC)
     for hours in (0, 1, 24 * 5, 24 * 7 - 1):
         now_ms = to_ms(monday + timedelta(hours=hours))
@@ -30,7 +30,7 @@ def test_world_ends_on_the_last_monday_within_the_last_year() -> None:
         assert now_ms - world_start_ms(now_ms) < 365 * 86_400_000
 
 
-def test_clock_in_the_first_year_raises_world_error() -> None:
+def test_clock_in_1970_raises_world_error() -> None:
     assert world_start_ms(to_ms(datetime(1971, 1, 1, tzinfo=UTC))) >= 0
     with pytest.raises(
         WorldError, match="at 1970-12-01, but a world covers the year before that date and can't start before 1970"
@@ -130,7 +130,7 @@ WEEK_MS = timedelta(days=7) // timedelta(milliseconds=1)
 
 
 @pytest.mark.parametrize(("size", "call_count"), [(MAX_KEPT_TRANSACTIONS, 1), (MAX_KEPT_TRANSACTIONS + 1, 4)])
-def test_other_week_application_or_contract_reloads_large_worlds(size: int, call_count: int) -> None:
+def test_different_week_application_or_contract_regenerates_only_large_worlds(size: int, call_count: int) -> None:
     """The histories of a small world are kept and reused; those of a world too large to keep are generated again."""
     custom_world, calls = counting_world(size)
     for contract, application, now_ms in (

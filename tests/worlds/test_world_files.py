@@ -87,7 +87,7 @@ def change_file(file: Path, **members: Any) -> Path:
     return file
 
 
-def test_reformatted_file_is_the_same_world(file: Path) -> None:
+def test_reformatted_file_yields_the_same_world(file: Path) -> None:
     assert tuple(load_world(change_file(file)).histories()) == tuple(WORLD.histories())
 
 

@@ -28,7 +28,7 @@ class StaleRead(Effect):
     but never the user or any transactions from before the rule was added.
     """
 
-    reveals = "reliance on reading its own writes"
+    reveals = "reliance on read-your-writes consistency"
     phases = ("read",)
     operations = frozenset({Operation.GET_BALANCE, Operation.LIST_TRANSACTIONS})
     by_ms: int = 0

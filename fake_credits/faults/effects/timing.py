@@ -149,7 +149,7 @@ class Latency(Effect):
     ``distribution`` is a number of milliseconds, a `Distribution`, or a string such as ``uniform(10, 50)``.
     """
 
-    reveals = "a missing timeout, or a timeout treated as a failure"
+    reveals = "a missing timeout, or the assumption that a timed-out call had no effect"
     stacks = True
     distribution: Distribution | float | str
 
