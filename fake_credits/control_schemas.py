@@ -171,7 +171,7 @@ class SandboxState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ResetReport(SandboxState, frozen=True, kw_only=True):
-    """The state of a sandbox after a reset, with the problems found before the reset, which should fail the test."""
+    """The state of a sandbox after a reset, and any problems found before it, for which the test should fail."""
 
     problems: tuple[str, ...]
 

@@ -110,7 +110,7 @@ def _parse_transaction(transaction: object, now_ms: int) -> tuple[int, Reason, i
 
 def _check_time(at_ms: int, after_ms: int, now_ms: int) -> None:
     if at_ms > now_ms:
-        raise ValueError(f"created_at is {from_ms(at_ms)}, which is later than the sandbox's clock ({from_ms(now_ms)})")
+        raise ValueError(f"created_at is {from_ms(at_ms)}, which is ahead of the sandbox's clock ({from_ms(now_ms)})")
     if at_ms < after_ms:
         raise ValueError(
             f"created_at is {from_ms(at_ms)}, which is before the previous transaction ({from_ms(after_ms)})"

@@ -28,7 +28,7 @@ CURRENT = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def lowest(python: str) -> list[str]:
-    """Return what the product and its ``demo`` extra require on a Python ("3.13"), pinned to the lower bounds."""
+    """Return the requirements of the product and its ``demo`` extra on a Python version, pinned to the lower bounds."""
     bounds: dict[str, Version] = {}
     for requirement in map(Requirement, (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["demo"])):
         if requirement.marker and not requirement.marker.evaluate({"python_version": python}):

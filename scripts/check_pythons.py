@@ -6,7 +6,7 @@ The classifiers in pyproject.toml say which Pythons are supported. The script lo
 example, as ``python3.13``) and among pyenv's versions, and uses the newest patch release. A version that isn't found is
 reported, but is not a failure. With ``--except-current``, the version that runs this script is left out.
 
-Needs PyPI.
+Requires access to PyPI.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
     python scripts/check_wheel.py
 
-Needs the development extra in the environment that runs it (for ``build``), and PyPI.
+Requires the development extra (for ``build``) in the environment that runs it, and access to PyPI.
 """
 
 import os
@@ -43,7 +43,7 @@ def test_the_fixture_works(fake_credits):
 
 
 def run(*command: str | Path, cwd: Path, fails: bool = False) -> str:
-    """Run a command and return its output; exit if it fails, or if it succeeds although ``fails`` is true."""
+    """Run a command and return its output; exit unless it succeeds (or, if ``fails`` is true, unless it fails)."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))}
     done = subprocess.run(
         [str(part) for part in command],

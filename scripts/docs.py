@@ -56,7 +56,7 @@ PART = re.compile(r"(<!-- (\w+): ([\w./ -]+) -->\n)(.*?)(<!-- end -->)", re.DOTA
 
 
 Rows = list[tuple[str, ...]]
-"""The cells of a table that are derived from the code; the others are written on the page."""
+"""The cells of a table that are derived from the code; the other cells are written by hand on the page."""
 
 
 def table(head: str, rows: Iterable[tuple[str, ...]]) -> str:

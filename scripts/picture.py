@@ -33,7 +33,7 @@ STYLE_CODE = re.compile(r"\x1b\[([\d;]*)m")
 
 
 class Character(NamedTuple):
-    """A character of a terminal, with its style."""
+    """A terminal character with its style."""
 
     text: str
     colour: str
@@ -80,7 +80,7 @@ def characters(line: str) -> Iterator[Character]:
 
 
 def rows(lines: list[str]) -> list[list[Character]]:
-    """Return the rows of a terminal that shows some lines; long lines are wrapped."""
+    """Return the terminal rows that the lines occupy; long lines are wrapped."""
     found: list[list[Character]] = []
     for line in lines:
         cells = list(characters(line))
@@ -104,7 +104,7 @@ def runs(row: list[Character]) -> Iterator[tuple[int, Character]]:
 
 
 def svg(lines: list[str]) -> str:
-    """Return the picture of a terminal."""
+    """Return an SVG picture of a terminal that shows the given lines."""
     shown = rows(lines)
     width = 2 * MARGIN_PX + COLUMNS * CHAR_PX
     height = BAR_PX + 2 * MARGIN_PX + len(shown) * LINE_PX

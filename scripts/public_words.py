@@ -3,8 +3,8 @@
     python scripts/public_words.py           print the list
     python scripts/public_words.py --write   accept the current list
 
-A test compares both lists, so that no public name is added, removed or changed unnoticed. The names are read from the
-running product. Members of classes are listed by the expression that reaches them (``FakeCredits.hold().release``), so
+A test compares the two lists, so that no public name is added, removed or changed unnoticed. The names are read from
+the running code. Members of classes are listed by the expression that reaches them (``FakeCredits.hold().release``), so
 that classes which users do not import can be renamed or moved.
 """
 
@@ -329,7 +329,7 @@ def causes() -> Iterator[str]:
 
 
 def _first_cells(heading: str) -> list[str]:
-    """Return the names in the first column of the table under a heading of the docs."""
+    """Return the names in the first column of the table under a heading in the docs."""
     section = README.partition(f"\n## {heading}\n")[2].partition("\n#")[0]
     return re.findall(r"^\| `([^`]+)`", section, re.MULTILINE)
 

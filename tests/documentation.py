@@ -7,6 +7,6 @@ PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 }
-"""Each page's text by its path."""
+"""The text of each page, keyed by path."""
 
 TEXT = "\n\n".join(PAGES.values())

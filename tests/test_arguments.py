@@ -1,4 +1,4 @@
-"""Test the checks of arguments: keywords, base URLs, ids, credentials and timeouts."""
+"""Test argument validation: keywords, base URLs, ids, credentials and timeouts."""
 
 import asyncio
 import inspect

@@ -212,7 +212,7 @@ def test_cancelled_timers_are_removed_from_queue() -> None:
     clock.run_pending()
     for _ in range(1_000):
         clock.schedule(to_ms(NOON) + 30_000, lambda: None, label="timeout", is_timeout=True).cancel()
-    assert timer_count(clock) <= 64  # whatever the earlier number of timers
+    assert timer_count(clock) <= 64  # however many timers there were before
 
 
 STEP_STRATEGY = st.one_of(
@@ -257,7 +257,7 @@ class ClockModel:
 
 
 @given(st.lists(STEP_STRATEGY, max_size=40))
-def test_timers_fire_in_order_of_model(steps: list[tuple[Any, ...]]) -> None:
+def test_timers_fire_in_same_order_as_model(steps: list[tuple[Any, ...]]) -> None:
     model = ClockModel()
     for name, *arguments in steps:
         getattr(model, name.replace(" ", "_"))(*arguments)

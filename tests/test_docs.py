@@ -124,7 +124,7 @@ def test_relative_links_resolve(path: str) -> None:
     assert broken == []
 
 
-def test_source_cites_existing_pages() -> None:
+def test_source_cites_only_existing_pages() -> None:
     sources = [path for package in ("fake_credits", "pytest_plugin") for path in (ROOT / package).rglob("*.py")]
     source = " ".join(" ".join(path.read_text(encoding="utf-8").split()) for path in sources)
     titles = {text.splitlines()[0].removeprefix("# ") for text in DOCS.values()}
@@ -160,7 +160,7 @@ def section(title: str) -> str:
     return str(text)
 
 
-def test_every_neighbour_has_a_test_of_its_name() -> None:
+def test_every_listed_tool_has_a_test_named_after_it() -> None:
     table = section("Other test tools")
     rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")][1:]
     trees = [ast.parse(path.read_text()) for path in (ROOT / "tests" / "neighbours").glob("test_*.py")]

@@ -87,18 +87,18 @@ def members_in(rows: Iterable[Row]) -> set[str]:
     return {name for code in code_in(row[0] for row in rows) for name in re.findall(r"^\.(\w+)", code)}
 
 
-def test_facade_has_every_member() -> None:
+def test_facade_section_has_every_member() -> None:
     rows = rows_of(section("docs/reference/fixtures-and-marker.md", "FakeCredits"))
     assert members_in(rows) == public_members(FakeCredits, SandboxUsers, Invariants)
 
 
-def test_journal_has_every_assertion() -> None:
+def test_journal_page_has_every_assertion() -> None:
     documented = members_in(checked_rows("journal"))
     assert public_members(JournalAssertions) - {"rule_history"} <= documented
     assert all(hasattr(JournalAssertions, name) for name in documented)
 
 
-def test_failure_message_in_journal_is_that_of_an_assertion() -> None:
+def test_failure_message_on_journal_page_is_a_real_one() -> None:
     with FakeCredits(users={"ada": 100, "bob": 0}) as credits:
         spend = credits.server_client.create_transaction
         credits.server_client.get_balance("app-id", "ada")
@@ -154,7 +154,7 @@ def templates() -> Iterator[str]:
                     yield node.value
 
 
-def test_every_listed_message_is_one_of_the_code() -> None:
+def test_every_listed_message_occurs_in_the_code() -> None:
     texts = "\n".join(templates())
     messages = [code_in([row[0]])[0] for row in checked_rows("messages")]
     patterns = {message: ".*".join(map(re.escape, message.split("…"))) for message in messages}
@@ -172,7 +172,7 @@ def test_variable_of_a_flag_follows_from_its_name() -> None:
             assert option.envvar == f"FAKE_CREDITS_{expected}"
 
 
-def test_costs_have_the_rows_of_the_benchmarks() -> None:
+def test_costs_page_rows_match_the_benchmarks() -> None:
     """The page omits benchmarks that compare with an older commit."""
     rows = [row for row in rows_of(PAGES["docs/explanation/costs.md"]) if len(row) == 5]
     documented = {row[4].strip("`"): row[:3] for row in rows}
@@ -184,18 +184,18 @@ def json_blocks(path: str) -> list[dict[str, Any]]:
     return [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGES[path], re.DOTALL)]
 
 
-def test_json_in_faults_are_rules() -> None:
+def test_json_block_on_faults_page_is_a_valid_rule() -> None:
     (rule,) = parse_rules(json_blocks("docs/reference/faults.md"))
     assert rule == faults.lost_response()
 
 
-def test_rules_in_text_of_faults_are_rules() -> None:
+def test_inline_rules_on_faults_page_are_valid() -> None:
     codes = re.findall(r'`(\{"effect".*?\})`', PAGES["docs/reference/faults.md"])
     assert len(codes) >= 2
     assert all(isinstance(rule.effect, Effect) for rule in parse_rules([json.loads(code) for code in codes]))
 
 
-def test_bodies_in_contract_have_the_members_of_responses() -> None:
+def test_bodies_on_contract_page_equal_real_responses() -> None:
     with FakeCredits(users={"ada": 100}, clock="2030-01-01T00:00:00Z") as credits:
         credits.server_client.create_transaction("app-id", "ada", delta=-10, reason="consume")
         httpx2 = pytest.importorskip("httpx2")
@@ -206,7 +206,7 @@ def test_bodies_in_contract_have_the_members_of_responses() -> None:
     assert json_blocks("docs/reference/contract.md") == [user, transaction]
 
 
-def test_error_body_in_errors_has_the_members_of_a_response() -> None:
+def test_error_body_on_errors_page_has_the_members_of_a_real_one() -> None:
     with FakeCredits() as credits:
         httpx2 = pytest.importorskip("httpx2")
         with httpx2.Client(base_url="https://credits.internal", transport=credits.transport("httpx2")) as client:

@@ -49,7 +49,7 @@ def test_error_survives_pickling_and_copying(error_type: type[BaseException]) ->
     assert str(copy.copy(error)) == str(error)
 
 
-def test_errors_of_the_tree_are_among_those_tested() -> None:
+def test_api_and_control_errors_are_among_those_tested() -> None:
     assert {InvalidResponse, ControlError, MethodNotAllowed, *ERRORS.values()} <= set(ERROR_TYPES)
 
 
@@ -58,13 +58,13 @@ def raise_errors(number: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_error_in_a_pool_of_processes_reaches_the_caller() -> None:
+def test_error_in_a_process_pool_reaches_the_caller() -> None:
     with multiprocessing.get_context("fork").Pool(1) as pool, pytest.raises(InvalidResponse, match="response 3") as got:
         pool.map(raise_errors, [3])
     assert (got.value.status, got.value.request_id) == (502, "req_1")
 
 
-def test_error_of_a_call_keeps_its_code_and_request_id() -> None:
+def test_pickled_api_error_keeps_its_code_and_request_id() -> None:
     with FakeCredits() as fake, pytest.raises(fake_credits.ApiError) as caught:
         fake.server_client.get_balance("app-id", "nobody")
     restored = pickle.loads(pickle.dumps(caught.value))  # noqa: S301

@@ -111,13 +111,13 @@ def test_user_creates_user_without_journal_entry() -> None:
         assert len(fake.journal) == 0
 
 
-def test_user_without_balance_keeps_existing_balance() -> None:
+def test_user_called_without_balance_keeps_existing_balance() -> None:
     with FakeCredits(users={"ada": 5}) as fake:
         fake.user("ada")
         assert fake.balance("ada") == 5
 
 
-def test_world_transactions_fall_in_last_year_of_sandbox_clock(mode: ClientMode, shared: SharedResources) -> None:
+def test_world_transactions_fall_in_year_before_sandbox_time(mode: ClientMode, shared: SharedResources) -> None:
     with FakeCredits(world="tiny", clock=NOON, mode=mode, shared=shared) as fake:
         users = list(fake.server_client.iter_users("app-id"))
         moments = [
@@ -215,16 +215,16 @@ def test_balance_of_unknown_user_raises_user_not_found() -> None:
         ),
         ({"contract": 5}, TypeError("contract=5: it must be a Contract, or the name of a contract file")),
         ({"contract": ""}, TypeError("contract='': it must be a Contract, or the name of a contract file")),
-        ({"contract": "no.toml"}, ValueError("contract: no.toml: can't be read")),
+        ({"contract": "no.toml"}, ValueError("contract: no.toml: the file can't be read")),
         ({"world": "no.toml"}, ValueError("unknown world 'no.toml': it is neither")),
         ({"world": "README.md"}, ValueError("world: README.md: not a world file, or damaged")),
-        ({"trust": {"https://x": "no.pem"}}, ValueError("trusted issuer 'https://x': no.pem: can't be read")),
+        ({"trust": {"https://x": "no.pem"}}, ValueError("trusted issuer 'https://x': no.pem: the file can't be read")),
         (
             {"trust": {"https://x": "README.md"}},
             ValueError("trusted issuer 'https://x': README.md: the file is neither PEM nor"),
         ),
-        ({"faults": "no.toml"}, ValueError("faults: no.toml: can't be read")),
-        ({"faults": ["no.toml"]}, ValueError("faults, entry 1: no.toml: can't be read")),
+        ({"faults": "no.toml"}, ValueError("faults: no.toml: the file can't be read")),
+        ({"faults": ["no.toml"]}, ValueError("faults, entry 1: no.toml: the file can't be read")),
         ({"faults": "flakey"}, ValueError("faults: unknown preset 'flakey'")),
         (
             {"trust": {"https://x": 5}},
@@ -252,7 +252,7 @@ def test_options_accept_same_types_as_marker() -> None:
         assert "x-tenant" in fake.sandbox.journal_headers.names
 
 
-def test_clock_accepts_iso_text() -> None:
+def test_clock_accepts_iso_string() -> None:
     with FakeCredits() as fake:
         fake.clock.freeze("2030-01-01T00:00:00Z")
         fake.clock.travel("2030-01-02T01:00+01:00")
@@ -394,7 +394,7 @@ def test_reset_clears_journal_and_keeps_clients_usable(mode: ClientMode, shared:
         assert client.get_balance("app-id", "user-id") == Balance(7)
 
 
-def test_closed_fake_rejects_credentials_with_closed_sandbox() -> None:
+def test_closed_fake_rejects_credentials_with_reason_closed_sandbox() -> None:
     fake = FakeCredits(balance=7)
     server, user = fake.server_client, fake.user_client()
     user.get_balance("user-id")
@@ -522,7 +522,7 @@ def claims(token: str) -> dict[str, Any]:
 
 
 def read_balance_with(fake: FakeCredits, token: str) -> None:
-    """Read the balance with a token, through the user's client."""
+    """Read the balance through a user client with the given token."""
     with UserClient(fake.base_url, "app-id", token) as client:
         client.get_balance("user-id")
 
@@ -552,7 +552,7 @@ def test_closed_fake_starts_no_server(shared: SharedResources) -> None:
     ],
     ids=repr,
 )
-def test_invalid_id_is_rejected_instead_of_default(shared: SharedResources, user_id: Any, error: Exception) -> None:
+def test_invalid_id_is_rejected_not_set_to_default(shared: SharedResources, user_id: Any, error: Exception) -> None:
     with FakeCredits(shared=shared, balance=1) as fake:
         for method in (fake.balance, fake.token, fake.user_client, fake.async_user_client):
             with pytest.raises(type(error), match=re.escape(str(error))):

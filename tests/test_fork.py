@@ -1,4 +1,4 @@
-"""Test forked processes: the inherited sandbox raises, and the parent's API answers by URL."""
+"""Test forked processes: the inherited sandbox raises an error, and the parent's API can be called by URL."""
 
 import asyncio
 import os

@@ -76,7 +76,7 @@ def test_transaction_of_the_wrong_type_is_rejected_with_its_number(transaction: 
         ({"delta": 1, "created_at": "noon"}, "transaction 2: 'noon' is not an ISO 8601 date and time"),
         (
             {"delta": 1, "created_at": "2026-03-01T12:00:01Z"},
-            "2026-03-01 12:00:01+00:00, which is later than the sandbox's clock (2026-03-01 12:00:00+00:00)",
+            "2026-03-01 12:00:01+00:00, which is ahead of the sandbox's clock (2026-03-01 12:00:00+00:00)",
         ),
         (
             {"delta": 1, "created_at": EARLIER - timedelta(seconds=1)},

@@ -116,7 +116,7 @@ def test_clear_keeps_ordinals_and_in_flight_count(journal: Journal) -> None:
 
 
 def test_ordinals_start_from_one_after_restart(journal: Journal) -> None:
-    """An exchange in flight keeps its ordinal; unlike ordinals, its number is never reused."""
+    """An exchange in flight keeps its ordinal; exchange numbers, unlike ordinals, are never reused."""
     journal.write(entry(journal.begin_exchange()[0]))
     late, late_number = journal.begin_exchange()
     journal.restart()

@@ -59,7 +59,7 @@ def test_importing_errors_or_models_loads_no_heavy_module() -> None:
 
 
 def test_importing_fake_loads_no_server_and_no_optional_module() -> None:
-    """They are loaded on demand, as few sandboxes use a socket, start with rules or sign with RSA."""
+    """These modules are loaded on demand, because few sandboxes use a socket, start with rules or sign with RSA."""
     loaded = modules_loaded_by("import fake_credits.fake")
     rules = {"statistics", "tomllib", "fake_credits.faults.scenarios"}
     server = {"uvicorn", "uvloop", "httptools", "fake_credits.transports.live", "fake_credits.control.app"}

@@ -46,7 +46,7 @@ def test_added_transactions_count_toward_the_balance_and_appear_in_the_api_histo
 
 
 def test_added_transactions_can_have_times_in_the_past() -> None:
-    """The creation time of a user without transactions becomes that of the first one added."""
+    """The first transaction added to a user who had none also sets the user's creation time."""
     with FakeCredits(clock=NOW) as fake:
         fake.user("bob")
         for user_id in ("ada", "bob"):

@@ -71,7 +71,7 @@ def run(options: flags.RunFlags, command: tuple[str, ...]) -> None:
     """Start a server, run a command against it, and stop the server.
 
     Sets CREDITS_BASE_URL, CREDITS_API_KEY and related variables in the command's environment. Exits with the command's
-    exit code, or with 126 or 127 if the command can't be run. On Linux, leaves no process behind.
+    exit code, or with 126 or 127 if the command can't be run. On Linux, leaves no processes behind.
 
     Example: fake-credits run -- npm test
     """
@@ -91,7 +91,7 @@ def explore(context: click.Context, options: flags.ExploreFlags, command: tuple[
 
     The command runs one test, in any language, and its exit code says whether the test passes. It gets the same
     environment variables as with `run`. Exits with 1 if a finding is red, and with 4 if the command can't be explored.
-    On Linux, leaves no process behind.
+    On Linux, leaves no processes behind.
 
     Example: fake-credits explore --user ada=100 -- node --test checkout.test.mjs
     """

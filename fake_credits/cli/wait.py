@@ -1,4 +1,4 @@
-"""The `wait` command: polls a server until it is ready."""
+"""The `wait` command, which polls a server until it is ready."""
 
 import ssl
 import threading

@@ -41,7 +41,7 @@ def load_contract(path: str | Path) -> Contract:
     except ContractError as error:
         raise ContractError(str(path), str(error)) from None
     except OSError as error:
-        raise ContractError(str(path), f"can't be read: {error.strerror}") from None
+        raise ContractError(str(path), f"the file can't be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # ValueError is also raised for huge integers
         raise ContractError(str(path), f"not valid TOML: {error}") from None
 

@@ -209,7 +209,9 @@ class Exploration:
                     judged.run.calls.clear()
         self._count_untried("identical calls, of which only the first, second and last are tried", plan.pruned_count)
         self._count_untried("further faults after the application reacted as in an earlier run", plan.repeated_count)
-        self._count_untried("missing responses over a socket, where timeouts take real time", plan.real_time_count)
+        self._count_untried(
+            "faults that withhold the response, where the timeouts take real time", plan.real_time_count
+        )
 
     def _reached_limit(self) -> str:
         if len(self.results) + len(self.orders) >= self.options.budget:

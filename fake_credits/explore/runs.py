@@ -117,8 +117,8 @@ class Run:
     """One run of a test.
 
     ``not_met`` is the number of faults in the schedule that had no matching call. ``inspected_after`` is the number of
-    calls before the test last inspected the ledger.
-    ``hang`` says why a command had to be stopped, unless a call storm was the reason.
+    calls made before the test last inspected the ledger. ``hang`` says why a command had to be stopped, unless a call
+    storm was the reason.
     """
 
     schedule: Schedule

@@ -203,7 +203,7 @@ def load_scenario(path: str | Path) -> tuple[Rule, ...]:
                 data = file.read(_MAX_SCENARIO_BYTES + 1)
             document = tomllib.loads(data.decode("utf-8")) if len(data) <= _MAX_SCENARIO_BYTES else None
         except OSError as error:
-            raise FaultError(f"can't be read: {error.strerror}") from None
+            raise FaultError(f"the file can't be read: {error.strerror}") from None
         except (ValueError, RecursionError) as error:  # ValueError: also raised for an integer with thousands of digits
             raise FaultError(f"not valid TOML: {error}") from None
         if document is None:

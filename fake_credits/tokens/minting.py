@@ -176,7 +176,7 @@ def trusted_issuer(url: str, path: str | Path) -> Issuer:
     try:
         keys = read_key_file(Path(path))
     except OSError as error:
-        raise ValueError(f"trusted issuer {url!r}: {path}: can't be read: {error.strerror}") from None
+        raise ValueError(f"trusted issuer {url!r}: {path}: the file can't be read: {error.strerror}") from None
     except (ValueError, TypeError) as error:
         raise ValueError(f"trusted issuer {url!r}: {path}: {error}") from None
     algorithms = tuple(sorted({key.algorithm for key in keys.published_keys()}))

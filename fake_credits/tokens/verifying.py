@@ -284,7 +284,7 @@ def _read_user_id(claims: _Claims, issuer: Issuer, contract: Contract) -> str:
     name = issuer.user_claim
     value = claims.get(name)
     if value is None:
-        raise _invalid_token("missing_user", f"the token has no {name}, which identifies the user")
+        raise _invalid_token("missing_user", f"the token has no {name} claim to identify the user")
     problem = id_problem(contract, value) if isinstance(value, str) and value else "must be a non-empty string"
     if not isinstance(value, str) or problem:
         raise _invalid_token("malformed_user", f"the token's {name} is {short_repr(value)}: it {problem}")

@@ -115,7 +115,7 @@ def server_ssl_context_from_files(certificate: Path, key: Path) -> ssl.SSLContex
         )
         raise ValueError(reason) from error
     except OSError as error:
-        raise ValueError(f"can't be read: {error.strerror or error}") from error
+        raise ValueError(f"the file can't be read: {error.strerror or error}") from error
     return context
 
 

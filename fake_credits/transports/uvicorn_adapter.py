@@ -31,7 +31,7 @@ class UvicornProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self.is_read_paused = self.is_write_paused = False
         self._last_active_s = 0.0
-        # uvicorn would log requests if the process configured uvicorn's logger, but the journal replaces that log.
+        # Otherwise, uvicorn logs requests if the process has configured its logger; the journal already records them.
         self.access_log = False
 
     @property
@@ -134,7 +134,7 @@ class UvicornServer(Server):
 
     async def shut_down(self) -> None:
         """Close the listeners, abort all connections, and wait up to 5 s for their requests to end."""
-        # asyncio sets up accepted connections in the loop's next iteration, so the listener must not be closed before.
+        # asyncio sets up accepted connections in the loop's next iteration, so the listener must stay open until then.
         if self._listener is not None:
             with contextlib.suppress(NotImplementedError):  # not implemented by the default event loop on Windows
                 asyncio.get_running_loop().remove_reader(self._listener)

@@ -109,7 +109,7 @@ def load_profile(path: Path) -> Profile:
     except WorldError as error:
         raise WorldError(f"{path}: {error}") from None
     except OSError as error:
-        raise WorldError(f"{path}: can't be read: {error.strerror}") from None
+        raise WorldError(f"{path}: the file can't be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # ValueError: also raised for an integer with thousands of digits
         raise WorldError(f"{path}: not valid TOML: {error}") from None
 

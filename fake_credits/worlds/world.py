@@ -213,7 +213,7 @@ def load_world(path: Path) -> World:
             raise WorldError(f"the file is larger than {_MAX_WORLD_FILE_BYTES} bytes")
         return _decode_world(path.read_bytes())
     except OSError as error:
-        raise WorldError(f"{path}: can't be read: {error.strerror or error}") from None
+        raise WorldError(f"{path}: the file can't be read: {error.strerror or error}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise WorldError(f"{path}: not a world file, or damaged: {error}") from None
     except WorldError as error:

@@ -141,7 +141,7 @@ class Api:
     # ------------------------------------------------------------ state
 
     def state(self) -> object:
-        """Return the full content of the ledger, for comparison."""
+        """Return the full contents of the ledger, for comparison."""
         ledger: Any = self.credits.sandbox.ledger
         return {
             app: [

@@ -311,7 +311,7 @@ PATHS: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("name", PATHS)
 def test_path_segments_are_decoded_once_and_never_normalized(api_with_ada: Api, name: str) -> None:
-    """Empty segments are 404, and so are `.` and `..`, encoded or not; an invalid escape such as `%zz` is 400."""
+    """Empty segments give 404, and so do `.` and `..`, encoded or not; an invalid escape such as `%zz` gives 400."""
     target, code = PATHS[name]
     before = api_with_ada.state()
     response = api_with_ada.send(Request("GET", target, api_with_ada.as_server, b""))
@@ -529,7 +529,7 @@ def test_arbitrary_headers_never_cause_server_error(shared: SharedResources, nam
 
 
 def raw_request(api: Api, *lines: bytes, host: bool = True, key: bool = True) -> bytes:
-    """Return a request's bytes: its lines, with Host and the API key after the request line by default."""
+    """Return the bytes of a request; by default, Host and the API key follow the request line."""
     first, *rest = lines
     extra = [b"Host: " + api.host.encode()] if host else []
     if key:
@@ -585,7 +585,6 @@ INVALID_HTTP: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", INVALID_HTTP)
 def test_invalid_http_is_rejected_with_contract_error_body(live_api_with_ada: Api, name: str) -> None:
-    """Errors of the HTTP parser use the error body of the contract too."""
     before = live_api_with_ada.state()
     with live_api_with_ada.connect() as connection:
         connection.sendall(INVALID_HTTP[name])
@@ -599,7 +598,7 @@ def test_invalid_http_is_rejected_with_contract_error_body(live_api_with_ada: Ap
 @pytest.mark.parametrize("target", [b"*", b"/", b"/v1/x"])
 @pytest.mark.parametrize("method", ["OPTIONS", "GET", "CONNECT"])
 def test_target_without_route_returns_404(api_with_ada: Api, method: str, target: bytes) -> None:
-    """`OPTIONS *` addresses the server as a whole, which the contract does not define."""
+    """`OPTIONS *` applies to the server as a whole; the contract has no such operation."""
     if api_with_ada.mode == "live" and method == "CONNECT" and target == b"*":
         pytest.skip("the parser rejects this target of CONNECT")
     before = api_with_ada.state()

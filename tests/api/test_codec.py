@@ -1,4 +1,4 @@
-"""The codec: agreement of fast and strict decoding, and every configurable form of a body."""
+"""The codec: agreement between fast and strict decoding, and every configurable form of a body."""
 
 import json
 from collections.abc import Callable
@@ -34,7 +34,7 @@ SPACES = st.sampled_from(["", "", "", " ", "\n", "\t ", "\v", "\xa0", "\ufeff"])
 
 @st.composite
 def transaction_bodies(draw: st.DrawFn) -> bytes:
-    """Draw a valid or nearly valid body of createTransaction."""
+    """Draw a valid or nearly valid createTransaction body."""
     members = [f'"delta"{draw(SPACES)}:{draw(SPACES)}{draw(NUMBERS)}', f'"reason":{draw(SPACES)}{draw(REASONS)}']
     members += draw(st.lists(st.sampled_from(['"delta":1', '"reason":"grant"', '"x":1', '"":"']), max_size=1))
     members = draw(st.permutations(members))[: draw(st.integers(1, 3))]

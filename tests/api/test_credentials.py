@@ -310,7 +310,7 @@ def test_keys_path_with_invalid_escape_is_served(shared: SharedResources) -> Non
 
 
 def test_issuer_can_be_the_servers_own_url(shared: SharedResources) -> None:
-    """Libraries that discover an issuer reject a document that names another one."""
+    """Libraries that use discovery reject a document that names a different issuer."""
     with FakeCredits(shared=shared, issuer="server", users={"ada": 5}) as fake, httpx2.Client() as client:
         url = fake.base_url
         discovery = client.get(f"{url}/.well-known/openid-configuration").json()

@@ -46,7 +46,7 @@ def test_arbitrary_text_is_rejected(scope: tuple[str, ...], text: str) -> None:
 
 @given(position=POSITIONS, index=st.integers(0, 23), char=st.characters(codec="ascii"))
 def test_cursor_with_any_changed_character_is_rejected(position: int, index: int, char: str) -> None:
-    """Base64 can encode the same bytes in several ways; a cursor has exactly one."""
+    """Base64 can encode the same bytes in several ways, but only one of them is a valid cursor."""
     scope = ("listUsers", "app-id", "")
     cursor = encode_cursor(KEY, scope, position)
     changed = cursor[:index] + char + cursor[index + 1 :]

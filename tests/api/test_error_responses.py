@@ -79,7 +79,7 @@ def test_error_status_can_be_overridden(status: int) -> None:
 
 
 def test_error_code_remapped_to_401_has_challenge() -> None:
-    """RFC 9110, section 15.5.2: a 401 has a challenge."""
+    """RFC 9110, section 15.5.2, requires a challenge in every 401 response."""
     response = error_response(
         replace(DEFAULT_CONTRACT, statuses={"forbidden": 401}), ERRORS["forbidden"]("no"), "req_1"
     )

@@ -376,7 +376,7 @@ def test_wrong_method_on_fake_path_returns_405(api: Api) -> None:
 
 
 def create_items(api: Api, operation: Operation, count: int) -> list[str]:
-    """Create `count` items, and return their ids in the expected order of the list."""
+    """Create `count` items and return their ids in the order in which they should be listed."""
     if operation is Operation.LIST_USERS:
         names = [f"u{number}" for number in range(count)]
         for name in names:
@@ -431,7 +431,7 @@ def test_cursor_is_url_safe(api: Api) -> None:
 
 
 def collect_pages(api: Api, operation: Operation, writes: list[int]) -> list[str]:
-    """Return the ids from all pages, with `writes[n]` concurrent writes after page n."""
+    """Return the ids from all pages, making `writes[n]` writes after reading page n."""
     collected: list[str] = []
     query = b""
     for count in itertools.chain(writes, itertools.repeat(0)):

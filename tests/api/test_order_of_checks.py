@@ -161,7 +161,7 @@ def test_earlier_check_wins(api_with_ada: Api, case: tuple[str, str, str, bytes,
     ],
 )
 def test_host_check_comes_first(live_api: Api, method: str, target: bytes, caller: str) -> None:
-    """On the live server, a request with a wrong Host gets no other error, even if it is a preflight."""
+    """On the live server, a wrong Host is reported before any other error, even for a preflight."""
     headers = [
         FOREIGN_HOST,
         *credentials_of(live_api, caller),

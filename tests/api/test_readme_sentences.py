@@ -1,6 +1,6 @@
-"""Tests for every statement of the API README; each docstring quotes the statements that its test checks.
+"""Tests for every statement in the API README; each docstring quotes the statements that its test checks.
 
-One paragraph of a docstring is one quotation; whitespace is not significant.
+Each paragraph of a docstring is one quotation; whitespace is not significant.
 """
 
 import inspect
@@ -512,7 +512,7 @@ def test_every_readme_type_and_example_is_quoted(readme: str) -> None:
 
 
 def statements(readme: str) -> list[str]:
-    """Return the bullets and sentences of the README, without code, headings and packaging."""
+    """Return the bullets and sentences of the README, without code, headings or packaging details."""
     users: list[str] = []
     lines = (collapse_whitespace(line) for line in prose(readme).splitlines())
     for line in filter(None, lines):

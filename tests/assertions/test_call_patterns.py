@@ -16,7 +16,7 @@ from tests.assertions.conftest import entry
 
 
 def test_criteria_match_journal_entry_fields() -> None:
-    """The exceptions are the operation, which is the positional argument, and ``headers`` and ``where``."""
+    """The exceptions are the operation, a positional argument, and the criteria ``headers`` and ``where``."""
     fields = {
         field.name: field.type for field in structs.fields(JournalEntry) if field.name not in ("operation", "headers")
     }

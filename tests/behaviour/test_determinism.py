@@ -160,7 +160,7 @@ def _make_job(clients: UserClients, calls: Iterable[WorkloadCall]) -> Callable[[
 
 
 def _run_in_threads(config: WorkloadConfig, shared: SharedResources, calls: Iterable[WorkloadCall]) -> str:
-    """Make the calls of each user in a separate thread."""
+    """Make each user's calls in a separate thread."""
     with config.open_fake(shared) as fake:
         jobs = [
             _make_job(clients_for(fake, user), [workload_call for workload_call in calls if workload_call.user == user])
@@ -175,7 +175,7 @@ def _run_in_threads(config: WorkloadConfig, shared: SharedResources, calls: Iter
 
 
 def _run_in_tasks(config: WorkloadConfig, shared: SharedResources, calls: Iterable[WorkloadCall]) -> str:
-    """Make the calls of each user in a separate task of one event loop."""
+    """Make each user's calls in a separate task on one event loop."""
     with config.open_fake(shared) as fake:
 
         async def task(user: str) -> None:

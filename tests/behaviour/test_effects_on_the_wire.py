@@ -44,7 +44,7 @@ def test_every_effect_has_a_case() -> None:
 @pytest.mark.parametrize("connection_state", ["cold", "warm"])
 @pytest.mark.parametrize("name", EFFECT_CASES)
 def test_effect_gives_expected_response_on_the_wire(shared: SharedResources, name: str, connection_state: str) -> None:
-    """The outcome is the same as in process, on a new and on a reused connection."""
+    """The outcome is the same as in process, on both new and reused connections."""
     case = EFFECT_CASES[name]
     baseline = baseline_response(shared, case.call)
     with fake_with_rule(shared, "live", case.rule) as fake, RawConnection(fake) as connection:

@@ -29,7 +29,7 @@ APP, ADA = "app-id", "ada"
 
 @pytest.fixture
 def fake(mode: ClientMode, shared: SharedResources) -> Iterator[FakeCredits]:
-    """Yield a sandbox with a frozen clock, in which ada has 100 credits."""
+    """Yield a fake with a frozen clock and 100 credits for ada."""
     with FakeCredits(mode=mode, shared=shared, users={ADA: 100}, clock=START) as fake:
         yield fake
         fake.sandbox.ledger.verify_balances()

@@ -22,7 +22,7 @@ UNUSUAL_IDS = ["a/b", "..a", "ü", "日本", " ", "a b", "%2F", "a?b#c", "auth0|
 
 
 def with_contract_precision(env: ApiEnvironment, moment: datetime = NOW) -> datetime:
-    """Return a time with the precision of the contract."""
+    """Return a time truncated to the contract's precision."""
     return moment if env.contract.created_at in ("iso_ms", "unix_ms") else moment.replace(microsecond=0)
 
 

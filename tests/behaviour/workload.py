@@ -103,7 +103,7 @@ SHORT_LATENCY = Rule(effect=Latency("uniform(1, 50)"))
 
 
 class WorkloadCall(NamedTuple):
-    """A call of the workload, and its user."""
+    """A call in a workload, and the user it is for."""
 
     user: str
     call: Callable[["UserClients"], object]
@@ -183,7 +183,7 @@ class WorkloadConfig:
 
 
 def clients_for(fake: FakeCredits, user: str) -> UserClients:
-    """Return the clients for the calls of a user."""
+    """Return the clients for a user's calls."""
     return UserClients(fake.server_client, fake.user_client(user or None))
 
 

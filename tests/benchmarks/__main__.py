@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks [--quick] [--json] [NAME …]
 
-It asserts nothing about time, and exits with 1 only if a benchmark fails with an error.
+It asserts nothing about time, and exits with status 1 only if a benchmark fails with an error.
 """
 
 # ruff: noqa: RUF001 - the table has dashes and multiplication signs

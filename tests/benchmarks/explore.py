@@ -119,7 +119,7 @@ async def _check_then_act(api: AsyncServerClient) -> None:
 
 
 def memory(plan: Plan) -> Measurement:
-    """Measure the memory that the last 90% of many schedules add, beyond what pytest keeps for as many tests."""
+    """Measure the memory that the last 90% of the schedules add, beyond what pytest itself keeps for as many tests."""
     tests = max(10, plan.tests // 2)
     samples, plain_samples = (_explore(tests, report=False, flag=flag)["memory"] for flag in (_EXPLORE, "-q"))
     first, last = samples[0], samples[-1]

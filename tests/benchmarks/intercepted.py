@@ -22,7 +22,7 @@ _PATH = USER + "/balance"
 
 
 def intercepted_requests(plan: Plan) -> Measurement:
-    """Measure a call with requests, both with a session, which keeps its connection, and without one."""
+    """Compare intercepted and live calls with requests, in a session (which keeps its connection) and without one."""
     with (
         run_server("fake") as live,
         FakeCredits(balance=100, api_key=live.key) as fake,

@@ -66,7 +66,7 @@ QUICK = Plan(
 
 
 class Measurement:
-    """The figures of a row by name, and their text; the name of a figure ends in its unit, except for ratios."""
+    """The text of a table row, and its figures by name; names end in the unit, except for ratios, rates and counts."""
 
     def __init__(self, template: str, **figures: float) -> None:
         self.text = template.format(**figures)
@@ -74,7 +74,7 @@ class Measurement:
 
 
 def compare(ours_us: float, reference_us: float, *, digits: int = 1) -> Measurement:
-    """Return the ratio of two times, and both in microseconds."""
+    """Return a measurement with the ratio of two times and both times in microseconds."""
     template = f"{{ratio:.2f}}× ({{ours_us:.{digits}f}} : {{reference_us:.{digits}f}} µs)"
     return Measurement(template, ratio=ours_us / reference_us, ours_us=ours_us, reference_us=reference_us)
 

@@ -58,7 +58,7 @@ def serve_fake(transactions: int, delay_ms: int = 0) -> None:
 
 
 class NaiveFake:
-    """A simple fake on Starlette and PyJWT."""
+    """A simple fake built on Starlette and PyJWT."""
 
     def __init__(self, *, cached: bool) -> None:
         private = rsa.generate_private_key(public_exponent=65537, key_size=2048)

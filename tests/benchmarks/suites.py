@@ -54,7 +54,7 @@ def start(plan: Plan) -> Measurement:
             plugin_ms.append(pytest_ms(environment, folder, *_PLUGIN, "--collect-only"))
             plain_ms.append(pytest_ms(environment, folder, "--collect-only"))
     del plugin_ms[0], plain_ms[0]
-    # in pairs, because other load on the machine affects a start more than the plugin does
+    # in pairs, because other load on the machine affects startup time more than the plugin does
     added_ms = statistics.median(
         plugin_start - plain_start for plugin_start, plain_start in zip(plugin_ms, plain_ms, strict=True)
     )

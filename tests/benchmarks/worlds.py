@@ -52,7 +52,7 @@ def load(plan: Plan) -> Measurement:
 
 
 def over_http(plan: Plan) -> Measurement:
-    """Compare seeding a server with the same calls in a loop, in interleaved rounds and separate applications."""
+    """Compare seeding a server with the same calls in a loop, in interleaved rounds, each in a separate application."""
     world = make_world(
         Profile(name="http", users=max(plan.calls // _TRANSACTIONS_PER_USER // 2, 5), transactions=plan.calls), 0
     )

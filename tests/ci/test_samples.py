@@ -77,7 +77,7 @@ def test_urls_match_service_names_and_ports() -> None:
 def test_container_command_serves_other_container(
     programs_environment: dict[str, str], port: int, tmp_path: Path
 ) -> None:
-    """There is no container engine, so the test itself provides an installed package and a free port."""
+    """Instead of a container engine, the test provides an installed package and a free port."""
     service, key = COMPOSE["credits"], COMPOSE["tests"]["environment"]["CREDITS_API_KEY"]
     environment = {**programs_environment, **service["environment"], "FAKE_CREDITS_PORT": str(port)}
     health = [word.replace(str(PORT), str(port)) for word in service["healthcheck"]["test"][1:]]

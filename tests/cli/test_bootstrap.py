@@ -1,4 +1,4 @@
-"""The files given by flags: errors name the flag and the file, and newlines are Unix newlines on every platform."""
+"""Files passed via flags: errors name the flag and the file, and newlines are Unix newlines on every platform."""
 
 import importlib
 import io

@@ -1,4 +1,4 @@
-"""`--tls`: certificates of `run` and `serve`, the CA bundles for the command, and their removal."""
+"""Test `--tls`: certificates for `run` and `serve`, CA bundles for the child command, and their removal."""
 
 import errno
 import json
@@ -129,7 +129,7 @@ def user_certificate() -> str:
 
 @pytest.fixture
 def ca(tmp_path: Path) -> Path:
-    """Return the file of the server's CA."""
+    """Return the path to the server's CA file."""
     file = tmp_path / "ca.pem"
     file.write_text(issue_certificate().ca_pem)
     return file

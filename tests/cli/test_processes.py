@@ -35,7 +35,7 @@ def sh(runner: CommandRunner, text: str, limit_s: float = 20) -> tuple[int, str]
 def test_result_has_the_exit_code_and_the_output(runner: CommandRunner) -> None:
     assert sh(runner, "echo one; echo two >&2; exit 3") == (3, "one\ntwo\n")
     assert sh(runner, "kill -9 $$") == (137, "")
-    assert sh(runner, "cat") == (0, "")  # there is no input
+    assert sh(runner, "cat") == (0, "")  # stdin is empty
 
 
 def test_only_the_end_of_a_long_output_is_kept(runner: CommandRunner) -> None:

@@ -225,7 +225,7 @@ def test_dry_run_needs_no_target() -> None:
         (["--out", "w.json", "--concurrency", "0"], "--concurrency.*0 is not in the range 1<=x<=100"),
         (["--out", "w.json", "--seed", "x"], "--seed.*'x' is not a valid integer"),
         (["--out", "nowhere/w.json"], "--out.*folder 'nowhere' does not exist"),
-        (["--out", "w.json", "--contract", "none.toml"], "--contract.*none.toml: can't be read: No such file"),
+        (["--out", "w.json", "--contract", "none.toml"], "--contract.*none.toml: the file can't be read: No such file"),
     ],
 )
 def test_usage_error_exits_with_2_and_writes_nothing(

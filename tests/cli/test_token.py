@@ -32,7 +32,7 @@ def print_token(keys: Path, *arguments: str) -> str:
 
 
 def get_balance(keys: Path, token: str, preset: AuthProviderName = "plain") -> int:
-    """Return the user's balance from a server with the same key file."""
+    """Return the user's balance from a server that uses the given key file."""
     sandbox = Sandbox(SandboxOptions(users={"ada": 5}, auth_provider=preset), cached_keys(keys), "s1")
     transport = InProcessTransport(InProcessDriver(create_app(sandbox.contract), sandbox))
     return UserClient("http://credits.test", "app-id", token, transport=transport).get_balance("ada").balance

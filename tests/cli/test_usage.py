@@ -277,7 +277,7 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
         (["serve", "--api-key", "é"], "--api-key.*visible ASCII"),
         (["serve", "--api-key", "k" * 257], "--api-key.*1 to 256"),
         (["serve", "--scenario", "flakey"], "--scenario.*unknown preset 'flakey': use flaky"),
-        (["run", "--scenario", "no.toml", "--", "true"], "--scenario.*no.toml: can't be read: No such file"),
+        (["run", "--scenario", "no.toml", "--", "true"], "--scenario.*no.toml: the file can't be read: No such file"),
         (["serve", "--latency", "60001"], "--latency.*latency is '60001': ms is 60001.0: it must be"),
         (["serve", "--latency", "slow"], "--latency.*it must be a number of milliseconds, 'fixed"),
         (["serve", "--auth-provider", "clrk"], "--auth-provider.*'clrk' is not one of 'plain', 'clerk'"),
@@ -391,7 +391,7 @@ def reject_key_file(file: Path, text: str) -> str:
 
 
 def test_key_file_without_complete_keys_is_rejected(tmp_path: Path) -> None:
-    """With generated keys, `token` would mint tokens that no server accepts."""
+    """If keys were generated instead, `token` would mint tokens that no server accepts."""
     for text in ("", "no key"):
         output = reject_key_file(tmp_path / "keys.pem", text)
         assert "keys.pem' has no usable signing keys: it has no PEM private key" in output

@@ -23,12 +23,12 @@ _formats: Any = jsonschema.FormatChecker(formats=())
 
 @_formats.checks("date-time", raises=ValueError)  # type: ignore[untyped-decorator]
 def is_date_time(text: object) -> bool:
-    """Return whether a text is an RFC 3339 time in UTC."""
+    """Return whether a string is an RFC 3339 time in UTC; other values pass."""
     return not isinstance(text, str) or (text.endswith("Z") and datetime.fromisoformat(text).tzinfo is not None)
 
 
 class OpenApiChecker:
-    """A checker of responses against the document of one contract; undocumented members and headers fail."""
+    """A validator that checks exchanges against an OpenAPI document; undocumented members and headers fail."""
 
     def __init__(self, contract: Contract) -> None:
         self.document: Json = json.loads(json.dumps(openapi_document(contract, "0")))

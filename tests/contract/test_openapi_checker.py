@@ -1,4 +1,4 @@
-"""The OpenAPI checker of the tests detects undocumented responses."""
+"""The tests' OpenAPI checker detects undocumented responses."""
 
 import json
 

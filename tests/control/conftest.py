@@ -23,7 +23,7 @@ SANDBOX_LIMIT = 50
 
 @dataclass
 class ControlResponse:
-    """A response of the control plane."""
+    """A response from the control plane."""
 
     status: int
     body: dict[str, Any]

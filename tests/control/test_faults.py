@@ -273,7 +273,7 @@ def test_client_disconnect_at_gate_still_commits_the_write(control: ControlSessi
 
 
 def start_gate_wait(control: ControlSession, sandbox: SandboxSession) -> socket.socket:
-    """Send a gate wait with a limit of 60 seconds and return its connection."""
+    """Send a gate-wait request with a limit of 60 seconds, and return its connection."""
     host, port = control.base_url.removeprefix("http://").split(":")
     connection = socket.create_connection((host, int(port)))
     body = '{"limit_s": 60}'

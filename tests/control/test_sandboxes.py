@@ -65,7 +65,7 @@ def test_balance_option_overrides_the_servers_initial_balance(
 def test_bound_user_of_a_foreign_issuer_reaches_the_sandbox(
     control: ControlSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A real tenant's token does not say which test file's sandbox it belongs to."""
+    """A real tenant's tokens do not name a sandbox, so users are bound to sandboxes instead."""
     tenant, url = Minter(SigningKeys(), issuer_url="https://dev.example/"), "https://dev.example/"
     (tmp_path / "jwks.json").write_text(json.dumps(tenant.keys.jwks(("ES256",))))
     base = control.server.sandboxes.base_sandbox
@@ -178,7 +178,7 @@ def test_journal_query_that_no_exchange_can_match_is_rejected(control: ControlSe
 
 
 def test_unused_preset_and_scenario_rules_are_not_problems(control: ControlSession) -> None:
-    """They are the conditions of a test, not its subject."""
+    """These rules set the conditions of a test, so they need not fire."""
     sandbox = control.create_sandbox(faults="outage", latency=0)
     sandbox.request_json("POST", "/faults/load", {"preset": "slow"})
     sandbox.request_json("POST", "/faults/load", {"rules": [{"effect": "reset", "nth": 3}]})

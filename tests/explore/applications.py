@@ -386,7 +386,7 @@ def deltas_with_retry(api: ServerClient) -> list[int]:
 
 
 def charge_carefully(api: ServerClient) -> None:
-    """Read before each retry, and retry the reads too, which is always safe."""
+    """Read before each retry, and retry the reads as well, since repeating a read is always safe."""
     read_before_retry(api, read=deltas_with_retry)
 
 

@@ -1,4 +1,4 @@
-"""Verdicts: for each, one application that gets it and one that does not."""
+"""Verdicts: for each, an application that receives it and one that does not."""
 
 import contextlib
 import itertools
@@ -179,7 +179,7 @@ class OutsideOfContext:
 
 
 def cart(api: ServerClient, prices: Sequence[int]) -> None:
-    """Charge for each item; if that fails, refund everything charged so far in one write."""
+    """Charge for each item; if a charge fails, make one refund for everything charged so far."""
     before = api.get_balance(APP, "ada").balance
     try:
         for price in prices:

@@ -1,4 +1,4 @@
-"""Exploring a block in a loop, and what a test sees of its exploration."""
+"""Exploring a block in a loop, a sandbox's schedule, and aside blocks."""
 
 from collections.abc import Iterator
 
@@ -28,7 +28,7 @@ def test_loop_raises_the_report_at_its_end(factory: Factory) -> None:
                 runs += 1
                 naive_retry(credits.server_client)
                 assert credits.balance("ada") == 90
-    assert runs == 3 + 7  # two runs without faults, one run for each schedule, and a last one without faults
+    assert runs == 3 + 7  # two runs without faults, one run for each schedule, and a final one without faults
 
 
 def test_loop_over_a_good_application_ends_quietly(factory: Factory) -> None:

@@ -35,7 +35,7 @@ async def charge(api: AsyncServerClient, user: str = "ada", price: int = 10) -> 
 
 
 async def charge_once(api: AsyncServerClient, user: str = "ada") -> None:
-    """Check, then act."""
+    """Charge the user only if the balance is still 100; other tasks may run between the check and the charge."""
     if (await api.get_balance("app-id", user)).balance == 100:
         await charge(api, user)
 
@@ -287,7 +287,7 @@ def test_divergence_is_counted(explore: Explore) -> None:
 
     def test(credits: FakeCredits) -> None:
         async def hesitate() -> None:
-            if next(runs) == 3:  # the first after two runs without faults
+            if next(runs) == 3:  # the first run after two without faults
                 await credits.async_server_client.get_balance("app-id", "ada")
             await charge(credits.async_server_client)
 

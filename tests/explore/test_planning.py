@@ -190,7 +190,7 @@ def test_time_limit_starts_with_the_first_fault_free_run(explore: Explore, monke
 
 
 def test_fault_hits_its_call_whatever_the_order_of_calls(explore: Explore) -> None:
-    """Each run makes the calls in a different order, as with concurrent calls."""
+    """Each run reverses the order of the calls, as can happen with concurrent calls."""
     runs = itertools.count()
 
     def read_both(api: ServerClient) -> None:

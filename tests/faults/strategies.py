@@ -79,7 +79,7 @@ EFFECT_STRATEGIES: Mapping[str, st.SearchStrategy[Effect]] = {
     "unauthorized": st.builds(Unauthorized, st.sampled_from(["revoked", "rotated"]))
     | st.builds(Unauthorized, clock_skew_s=st.integers(1, 86_400)),
 }
-"""The strategy of each effect, by name."""
+"""The strategy for each effect, by name."""
 
 effects = st.sampled_from(list(EFFECTS)).flatmap(EFFECT_STRATEGIES.__getitem__)
 
@@ -114,7 +114,7 @@ _OPTIONAL_FIELDS: Mapping[str, st.SearchStrategy[Any]] = {
     "optional": st.booleans(),
     "name": st.just("") | st.text("az09#-!~", min_size=1, max_size=64),
 }
-"""The strategies of the serializable fields of a rule, except effect, script and phase."""
+"""The strategies for the serializable fields of a rule, except effect, script and phase."""
 
 _COUNTS = ("at", "nth", "first", "every", "after", "times")
 

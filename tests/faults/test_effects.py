@@ -61,7 +61,7 @@ def test_every_effect_is_a_frozen_dataclass_with_reveals_and_phases() -> None:
 
 
 def test_every_effect_has_a_strategy() -> None:
-    """Otherwise the round trips through JSON and TOML would skip it."""
+    """Otherwise the round-trip tests for JSON and TOML would skip it."""
     assert set(EFFECT_STRATEGIES) == set(EFFECTS)
 
 

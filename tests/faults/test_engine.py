@@ -109,7 +109,7 @@ def test_call_without_credential_matches_no_client_kind() -> None:
     ) == ["close"]
 
 
-def test_reasons_are_needed_only_if_a_rule_uses_them() -> None:
+def test_body_is_needed_only_if_a_rule_depends_on_it() -> None:
     assert not engine_with_rules(Reset()).needs_body
     assert engine_with_rules(Reset(), Rule(effect=Close(), reason="grant")).needs_body
     assert engine_with_rules(Rule(effect=Close(), where=lambda _: True)).needs_body
@@ -172,7 +172,7 @@ def test_script_is_consumed_one_call_at_a_time() -> None:
     assert engine.find("script#1").fired == 6
 
 
-def test_ok_entry_tries_no_further_rule() -> None:
+def test_no_further_rule_is_tried_after_ok_entry() -> None:
     engine = engine_with_rules(Rule(script=["ok", "reset"], stack=True), Rule(effect=Close()))
     assert effect_names(engine, [call()] * 3) == ["", "reset+close", "close"]
 
@@ -267,7 +267,7 @@ def count_effects(engine: FaultEngine, count: int = 10_000) -> Counter[str]:
     return Counter(effect_names(engine, [call()] * count))
 
 
-def test_probability_is_met_within_4_standard_deviations() -> None:
+def test_firing_rate_is_within_4_standard_deviations() -> None:
     for seed in range(3):
         counts = count_effects(engine_with_rules(Rule(effect=Reset(), probability=0.2), seed=seed))["reset"]
         assert abs(counts - 2000) <= 4 * 40

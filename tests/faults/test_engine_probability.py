@@ -129,7 +129,7 @@ def applies_to(rule: Rule, operation: Operation, attributes: tuple[str, ...], at
 
 @settings(max_examples=50)
 @given(st.data())
-def test_rule_is_rejected_exactly_if_some_call_exceeds_1(data: st.DataObject) -> None:
+def test_rule_is_rejected_if_and_only_if_total_probability_exceeds_1(data: st.DataObject) -> None:
     engine, accepted = engine_with_rules(), list[Rule]()
     for _ in range(6):
         try:

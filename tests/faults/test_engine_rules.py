@@ -125,7 +125,7 @@ UNUSED_CASES: dict[str, tuple[Rule, int, bool]] = {
 
 
 @pytest.mark.parametrize(("rule", "calls", "is_unused"), UNUSED_CASES.values(), ids=UNUSED_CASES)
-def test_rule_is_unused_unless_chance_decides(rule: Rule, calls: int, is_unused: bool) -> None:
+def test_unmet_rule_is_unused_unless_random_or_optional(rule: Rule, calls: int, is_unused: bool) -> None:
     engine = engine_with_rules(rule)
     effect_names(engine, [call()] * calls)
     assert bool(engine.unused_rules()) is is_unused
@@ -168,12 +168,12 @@ def test_new_default_latency_replaces_the_old_one() -> None:
     assert len(engine) == 2
 
 
-def test_rejected_rule_replaces_no_rule() -> None:
+def test_rejected_rule_does_not_replace_the_old_one() -> None:
     engine = engine_with_rules(*latency_rules(100), *[Reset()] * (MAX_RULES - 1))
     engine.add(latency_rules(200)[0])
     with pytest.raises(FaultError, match="at most 1000 rules"):
         engine.add(latency_rules({"reads": 5})[0])
-    assert latencies(engine) == []  # a reset has won
+    assert latencies(engine) == []  # the first reset rule wins
     engine.find("reset#1").remove()
     assert [active.name for active in engine].count("latency") == 1
 

@@ -43,7 +43,7 @@ def test_with_block_removes_rule_and_reports_it_if_unused(fake: FakeCredits) -> 
     )
 
 
-def test_loaded_preset_is_active_for_with_block(fake: FakeCredits) -> None:
+def test_loaded_preset_is_active_only_in_with_block(fake: FakeCredits) -> None:
     with fake.faults.load(["outage", "slow"]) as rules:
         assert tuple(fake.faults) == rules
         with pytest.raises(Unavailable):
@@ -87,7 +87,7 @@ def test_misspelled_option_is_rejected_with_suggestion(fake: FakeCredits, declar
 @pytest.mark.parametrize("declare", DECLARATIONS.values(), ids=DECLARATIONS)
 @pytest.mark.parametrize("name", ["application", "user", "client", "reason", "header"])
 def test_empty_criterion_is_rejected(fake: FakeCredits, declare: Declare, name: str) -> None:
-    """An empty value is usually a mistake, and the rule would match every call."""
+    """An empty value is usually a mistake, and a rule with one would match every call."""
     empty: object = {} if name == "header" else ""
     with pytest.raises(FaultError, match=f"{name} is empty: omit it to match any {name}"):
         declare(fake, {name: empty})
@@ -98,7 +98,7 @@ def test_empty_criterion_is_rejected(fake: FakeCredits, declare: Declare, name: 
     ("name", "hint"),
     [("reset", r"as Reset\(...\) or {'effect': 'reset'}"), ("slow", r"use credits.faults.load\('slow'\)")],
 )
-def test_name_is_rejected_with_what_to_write_instead(fake: FakeCredits, name: str, hint: str) -> None:
+def test_bare_name_is_rejected_saying_what_to_write_instead(fake: FakeCredits, name: str, hint: str) -> None:
     with pytest.raises(FaultError, match=hint + "$"):
         fake.faults.add(cast("Any", name))
 

@@ -84,7 +84,7 @@ def test_release_runs_each_call_before_the_next() -> None:
     assert running == ["bob begins", "bob ends", "ada begins", "ada ends"]
 
 
-def test_open_gate_holds_no_call() -> None:
+def test_open_gate_holds_no_calls() -> None:
     harness = GateHarness("ada")
     harness.gate.release()
     assert harness.open_count == 1
@@ -112,7 +112,7 @@ def test_release_with_keep_holds_the_other_calls() -> None:
     assert harness.released == ["bob", "cy", "ada", "dee"]
 
 
-def test_release_with_keep_and_no_order_releases_no_call() -> None:
+def test_release_with_keep_and_no_order_releases_no_calls() -> None:
     harness = GateHarness("ada")
     harness.gate.release(keep=True)
     assert (harness.released, len(harness.gate)) == ([], 1)
@@ -132,7 +132,7 @@ INVALID_ORDERS: dict[str, tuple[Sequence[int | str], str]] = {
 
 
 @pytest.mark.parametrize(("order", "problem"), INVALID_ORDERS.values(), ids=INVALID_ORDERS)
-def test_invalid_order_is_rejected_and_releases_no_call(order: Sequence[int | str], problem: str) -> None:
+def test_invalid_order_is_rejected_and_releases_no_calls(order: Sequence[int | str], problem: str) -> None:
     harness = GateHarness("ada", "cy", "cy") if "cy" in order else GateHarness("ada", "bob", "cy")
     with pytest.raises(ValueError, match=problem):
         harness.gate.release(order)

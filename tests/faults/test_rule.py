@@ -101,7 +101,7 @@ def test_rule_with_count_is_scripted(when: str) -> None:
     assert not rule_from(Reset(), **{when: 1}, probability=0.5).is_scripted  # by chance, it might never fire
 
 
-def test_script_is_scripted_but_criteria_and_probability_are_not() -> None:
+def test_script_makes_rule_scripted_but_criteria_and_probability_do_not() -> None:
     assert Rule(script=[503]).is_scripted
     assert not Rule(effect=Reset(), user="ada", during=(0, 5)).is_scripted
     assert not Rule(effect=Reset(), probability=1).is_scripted
@@ -251,13 +251,13 @@ def test_lost_response_makes_one_rule(monkeypatch: pytest.MonkeyPatch) -> None:
 # ------------------------------------------------------------ catalogue
 
 
-def test_catalogue_has_every_effect_in_every_phase_but_gates() -> None:
+def test_catalogue_has_every_effect_except_gates_in_every_phase() -> None:
     listed = {(rule.word, rule.phase) for rule in catalogue("*")}
     assert listed == {(name, phase) for name, kind in EFFECTS.items() for phase in kind.phases if kind != HoldAtGate}
 
 
 @pytest.mark.parametrize("operation", OPERATIONS_BY_NAME)
-def test_catalogue_of_operation_has_what_the_operation_can_meet(operation: Any) -> None:
+def test_catalogue_of_operation_has_every_rule_that_can_match_it(operation: Any) -> None:
     listed = catalogue(operation)
     possible = [rule for rule in catalogue("*") if rule.operations & OPERATIONS_BY_NAME[operation]]
     assert listed == [replace(rule, operation=operation) for rule in possible]
@@ -577,7 +577,7 @@ def test_unknown_option_is_rejected_listing_known_options(data: object) -> None:
     ),
     st.integers(1, 12),
 )
-def test_script_that_cannot_be_fully_played_is_rejected(counts: dict[str, Any], size: int) -> None:
+def test_script_with_unreachable_entries_is_rejected(counts: dict[str, Any], size: int) -> None:
     try:
         engine = engine_with_rules(Rule(effect=Close(), **counts))
     except FaultError:  # the conditions can never match the same call
@@ -603,7 +603,7 @@ def test_rule_copies_its_headers() -> None:
     assert rule.header == {"a": "1"}
 
 
-def test_rule_fields_are_those_of_a_rule() -> None:
+def test_rule_fields_typed_dict_matches_rule() -> None:
     """Type checkers check the keywords of ``faults.add`` against ``RuleFields``."""
     hints = get_type_hints(Rule)
     assert get_type_hints(RuleFields) == {name: hints[name] for name in hints if name in get_type_hints(RuleFields)}

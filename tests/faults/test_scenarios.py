@@ -156,7 +156,7 @@ INVALID_DECLARATIONS: Mapping[str, tuple[object, str]] = {
         "reset",
         r"unknown preset 'reset': .*; write the effect as Reset\(...\) or {'effect': 'reset'}$",
     ),
-    "missing file": ("no.toml", "^faults: no.toml: can't be read: No such file"),
+    "missing file": ("no.toml", "^faults: no.toml: the file can't be read: No such file"),
     "entry of a list": ([Reset(), 5], "^faults, entry 2: the fault is 5: it must be"),
     "list in a list": ([[Reset()]], r"faults, entry 1: the fault is \[Reset\(\)\]: it must be"),
     "object in a list": ([{"effect": "drip", "chunks": 0}], "faults, entry 1: chunks is 0: it must be from 1"),
@@ -253,7 +253,7 @@ def test_last_change_holds_forever() -> None:
     assert scenario[0].during == (0, None)
 
 
-def test_counts_of_a_change_start_with_it() -> None:
+def test_calls_are_counted_from_start_of_change() -> None:
     scenario = parse_scenario({"changes": [{"at_s": 60, "rules": [{"effect": "reset", "first": 1}]}]})
     assert effects_at(scenario, 0, 1, 60, 61) == ["", "", "reset", ""]
 

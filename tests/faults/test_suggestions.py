@@ -118,7 +118,7 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., object], dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("create", "arguments", "message"), ARGUMENTS.values(), ids=ARGUMENTS)
-def test_wrong_argument_is_a_type_error_that_names_the_right_one(
+def test_wrong_argument_raises_type_error_naming_the_right_one(
     create: Callable[..., object], arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(TypeError) as raised:

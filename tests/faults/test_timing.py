@@ -19,7 +19,7 @@ def draw_delays(distribution: Distribution, count: int = 100_000) -> list[float]
 
 
 @pytest.mark.parametrize(("median_ms", "p99_ms"), [(20, 200), (1, 1.5), (300, 3000)])
-def test_lognormal_meets_median_and_p99_within_3_percent(median_ms: float, p99_ms: float) -> None:
+def test_lognormal_median_and_p99_are_within_3_percent(median_ms: float, p99_ms: float) -> None:
     delays = draw_delays(Lognormal(median_ms, p99_ms))
     assert delays[50_000] == pytest.approx(median_ms, rel=0.03)
     assert delays[99_000] == pytest.approx(p99_ms, rel=0.03)

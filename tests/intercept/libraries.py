@@ -53,7 +53,7 @@ def read_timeout_s(library: str, *, in_body: bool) -> float:
     """Return a read timeout for responses that never end.
 
     It is longer if it includes the time to connect, and longer still if the client must receive the headers first:
-    libraries raise different errors before and after the headers, so a moment's delay must not change the error.
+    libraries raise different errors before and after the headers, and a slight delay must not change the error.
     """
     if in_body:
         return 0.5

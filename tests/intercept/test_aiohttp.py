@@ -107,7 +107,7 @@ def test_latency_of_concurrent_tasks_overlaps(credits: FakeCredits) -> None:
 
 
 def test_connector_limit_is_enforced(credits: FakeCredits) -> None:
-    """A waiting request gets the connection; one with a short timeout fails."""
+    """A second request waits for the only connection, or fails if its connect timeout is short."""
 
     async def main() -> None:
         headers = {"X-API-Key": credits.api_key}

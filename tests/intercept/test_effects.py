@@ -42,7 +42,7 @@ from tests.intercept.test_faults import outcome
 
 URL = "https://credits.internal"
 LONG_DELAY_MS = 2000
-"""A delay longer than any client here waits."""
+"""A delay longer than any timeout that ``read_timeout_s`` returns."""
 
 
 class EffectCase(NamedTuple):
@@ -129,5 +129,5 @@ def stable_fields(result: object) -> object:
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("library", LIBRARY_PARAMS)
-def test_effect_is_the_same_as_at_live_server(library: str, name: str) -> None:
+def test_effect_is_the_same_as_on_live_server(library: str, name: str) -> None:
     assert observe_effect(library, CASES[name], live=False) == observe_effect(library, CASES[name], live=True)

@@ -108,7 +108,7 @@ def test_near_miss_through_proxy_is_refused(
 
 @pytest.mark.parametrize("retries", [Retry(5, backoff_factor=100), 5])
 def test_near_miss_is_not_retried(credits: FakeCredits, monkeypatch: pytest.MonkeyPatch, retries: Retry | int) -> None:
-    """Requests raises its ConnectionError at once, without a wait in real time."""
+    """Requests raises its ConnectionError at once, without sleeping."""
     monkeypatch.setattr(time, "sleep", pytest.fail)
     with credits.intercept(BASE_URL), requests.Session() as session:
         session.mount("https://", HTTPAdapter(max_retries=retries))
@@ -119,7 +119,7 @@ def test_near_miss_is_not_retried(credits: FakeCredits, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("retries", [False, Retry(False), Retry(connect=False)])
 def test_urllib3_without_retries_raises_cause_of_near_miss(credits: FakeCredits, retries: Retry | bool) -> None:
-    """The same happens for a refused connection; ``retries`` may be passed by position."""
+    """A refused connection behaves the same way; ``retries`` may be passed positionally."""
     with credits.intercept(BASE_URL), urllib3.HTTPSConnectionPool("credits.internal") as pool:
         with pytest.raises(urllib3.exceptions.NewConnectionError, match="fake-credits refused GET"):
             pool.urlopen("GET", BALANCE, None, None, retries)
@@ -135,7 +135,7 @@ def test_error_names_closest_base_url(credits: FakeCredits) -> None:
         assert (credits.sandbox.interception_log.total, other.sandbox.interception_log.total) == (1, 0)
 
 
-def test_route_without_literal_segment_is_no_near_miss() -> None:
+def test_route_without_literal_segment_causes_no_near_miss() -> None:
     """Otherwise, every two-segment path on the host would be refused."""
     routes = {**Contract().routes, Operation.GET_USER: RouteTemplate("GET", "/{applicationId}/{userId}")}
     with FakeCredits(contract=Contract(routes=routes)) as fake, fake.intercept(f"{UNUSED_URL}/api"):
@@ -144,7 +144,7 @@ def test_route_without_literal_segment_is_no_near_miss() -> None:
         assert "fake-credits" not in str(error.value)
 
 
-def test_trailing_slash_and_undecodable_path(credits: FakeCredits) -> None:
+def test_trailing_slash_is_a_near_miss_but_undecodable_path_is_not(credits: FakeCredits) -> None:
     with credits.intercept(f"{UNUSED_URL}/api"):
         with pytest.raises(httpx2.ConnectError, match="ends with the path of getBalance"):
             SENDERS["httpx2"](LibraryRequest(f"{UNUSED_URL}{BALANCE}/", {}))

@@ -212,7 +212,7 @@ DIFFERENCES: Mapping[tuple[str, str], str] = {
     for row, libraries, reason in (("another Host", "httpx httpx2 requests urllib3 aiohttp", _ANY_HOST),)
     for library in libraries.split()
 }
-"""The rows that end differently in process, each with the reason."""
+"""The rows with a different outcome in process, each with the reason."""
 
 ASYNC_ROWS = (
     "a plain POST",
@@ -332,7 +332,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("library", "name"), CASES)
-def test_an_odd_request_ends_as_on_a_socket(fake: FakeCredits, library: str, name: str) -> None:
+def test_odd_request_has_same_outcome_as_on_socket(fake: FakeCredits, library: str, name: str) -> None:
     row, send = ROWS[name], SENDS[library]
     live = end_of(fake, lambda: send(fake.base_url, row))
     with fake.intercept(URL):
@@ -352,7 +352,7 @@ def test_an_odd_request_ends_as_on_a_socket(fake: FakeCredits, library: str, nam
 @pytest.mark.parametrize("name", ASYNC_ROWS)
 @pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
 @pytest.mark.parametrize("loop", ["asyncio", "trio"])
-def test_an_odd_request_of_an_async_client_does_too(fake: FakeCredits, library: Any, name: str, loop: str) -> None:
+def test_odd_async_request_has_same_outcome_as_on_socket(fake: FakeCredits, library: Any, name: str, loop: str) -> None:
     def run(main: Coroutine[Any, Any, int]) -> int:
         return asyncio.run(main) if loop == "asyncio" else trio.run(lambda: main)
 
@@ -366,7 +366,7 @@ def test_an_odd_request_of_an_async_client_does_too(fake: FakeCredits, library: 
 
 
 @pytest.mark.parametrize("key", [KEY + " ", " " + KEY, KEY + "\n", KEY + "\0", KEY + "\x7f", "", "\u20ac", "\xe4"])
-def test_an_odd_key_of_our_own_client_ends_as_on_a_socket(fake: FakeCredits, key: str) -> None:
+def test_odd_key_in_our_client_has_same_outcome_as_on_socket(fake: FakeCredits, key: str) -> None:
     def spend(base_url: str, transport: Any) -> int:
         client = ServerClient(base_url, key, transport=transport)
         with closing(client):
@@ -404,7 +404,7 @@ def header_names(library: str, base_url: str, row: Row, transport: Any = None) -
 
 @pytest.mark.parametrize("name", HEADER_ROWS)
 @pytest.mark.parametrize("library", SENDS)
-def test_a_response_has_the_headers_of_a_live_one_in_their_order(fake: FakeCredits, library: str, name: str) -> None:
+def test_response_headers_and_their_order_are_the_same_as_live(fake: FakeCredits, library: str, name: str) -> None:
     row = HEADER_ROWS[name]
     fake.reset()
     live = header_names(library, fake.base_url, row)
@@ -415,7 +415,7 @@ def test_a_response_has_the_headers_of_a_live_one_in_their_order(fake: FakeCredi
 
 
 @pytest.mark.parametrize("path", [BALANCE, "/_fake/livez"])
-def test_the_date_in_process_is_the_sandboxs(path: str) -> None:
+def test_in_process_date_header_uses_sandbox_clock(path: str) -> None:
     with FakeCredits(balance=5, clock="frozen") as fake, httpx2.Client(transport=fake.transport("httpx2")) as client:
         fake.clock.advance(days=400)
         date = client.get(URL + path).headers["date"]

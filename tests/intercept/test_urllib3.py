@@ -268,7 +268,7 @@ def test_requests_debug_lines_are_the_same_as_live(caplog: pytest.LogCaptureFixt
 
 @pytest.mark.parametrize("package", ["urllib3", "urllib3_future"])
 def test_urllib3_future_is_refused_at_start(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It replaces urllib3 or is a package of its own; its patch versions start at 900."""
+    """It either replaces urllib3 or is installed as a separate package; its patch versions start at 900."""
     modules = {name: ModuleType(f"{package}{name}") for name in ("", "._version", ".connectionpool")}
     vars(modules["._version"])["__version__"] = "2.25.904"
     vars(modules[""])["__path__"] = []

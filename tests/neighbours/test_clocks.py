@@ -33,7 +33,7 @@ def test_freezegun(fake_credits: FakeCredits, tick: bool) -> None:
 
 @pytest.mark.parametrize("tick", [False, True])
 def test_time_machine(fake_credits: FakeCredits, tick: bool) -> None:
-    """This works as with freezegun, and a token issued under the moved clock is valid."""
+    """This works the same way as with freezegun, and a token issued under the moved clock is valid."""
     fake_credits.faults.add(Latency(1), "getBalance")
     with time_machine.travel(NOON, tick=tick):
         assert balances_in_process(fake_credits) + balances_live(fake_credits) == [3] * 7

@@ -50,7 +50,7 @@ def dead_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("dead_proxy")
 @pytest.mark.fake_credits(users={"ada": 3})
 def test_a_dead_http_proxy_in_the_environment(fake_credits: FakeCredits, request: pytest.FixtureRequest) -> None:
-    """In-process calls ignore the proxy; ``fake_credits_env`` excludes loopback from it for every library."""
+    """In-process calls ignore the proxy; ``fake_credits_env`` makes every library bypass it for loopback addresses."""
     assert balances_in_process(fake_credits) == [3] * 3
     with pytest.raises(requests.exceptions.ProxyError):
         balance_over_requests(fake_credits)

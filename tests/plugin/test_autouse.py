@@ -47,6 +47,6 @@ def test_autouse_gives_every_test_a_separate_sandbox(suite: Suite) -> None:
 
 @pytest.mark.parametrize("value", ["false", "0"])
 def test_autouse_off_adds_no_fixture(suite: Suite, value: str) -> None:
-    """Even an empty autouse fixture would slow down each test of every suite."""
+    """Even an empty autouse fixture would slow down every test in every suite."""
     probe = "def test_probe(request): assert request.fixturenames == ['request']"
     suite(probe, ini=f"fake_credits_autouse = {value}").assert_outcomes(passed=1)

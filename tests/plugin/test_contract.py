@@ -52,7 +52,7 @@ def test_unknown_contract_key_is_an_error_with_a_suggestion(suite: Suite, pytest
     result.stdout.fnmatch_lines(["*mine.toml: pagesize: unknown setting: did you mean 'page_size'?*"])
 
 
-def test_contract_without_the_default_user_id_is_an_error_of_one_line(suite: Suite, pytester: pytest.Pytester) -> None:
+def test_contract_that_forbids_the_default_user_id_is_a_one_line_error(suite: Suite, pytester: pytest.Pytester) -> None:
     (pytester.path / "mine.toml").write_text('version = 1\nid_pattern = "[0-9]+"\n')
     text = "def test_it(fake_credits_env): pass\ndef test_without_user(fake_credits): pass"
     result = suite(text, "--fake-credits-contract=mine.toml")

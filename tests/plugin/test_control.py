@@ -1,4 +1,4 @@
-"""The control plane of the plugin's live server and the running test's sandbox."""
+"""The control plane of the plugin's live server, and its access to the running test's sandbox."""
 
 from fake_credits import FakeCredits
 from fake_credits.client.control import ControlClient

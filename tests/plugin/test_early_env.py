@@ -219,7 +219,7 @@ def test_two_sandboxes_cannot_share_the_key(fake_credits_factory):
 def test_server_starts_with_the_first_sandbox_and_reuses_the_key(
     suite: Suite, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The environment is restored at the end."""
+    """The environment is restored at the end of the session."""
     for name in ENV_FIELDS.values():
         monkeypatch.setenv(name, "as it was")
     contract = pytester.path / "small.toml"

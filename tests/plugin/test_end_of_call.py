@@ -294,7 +294,7 @@ def test_used(fake_credits):
 """
 
 
-def test_gates_rules_and_paths_that_no_call_met_fail_a_passing_test(suite: Suite) -> None:
+def test_unmatched_gates_rules_and_paths_fail_a_passing_test(suite: Suite) -> None:
     """Anything that is random, optional or declared for more than one test may stay unused."""
     result = suite(PROVES_NOTHING_SUITE, "-rf")
     expected = {

@@ -80,7 +80,7 @@ def test_unedited_test_fails_with_matrix_and_findings(suite: Suite) -> None:
     assert MATRIX.replace("-  ", "\N{EN DASH}  ") in text
 
 
-def test_replay_line_and_marker_reproduce_the_finding_as_ordinary_failures(suite: Suite) -> None:
+def test_replay_line_and_marker_reproduce_the_finding_as_an_ordinary_failure(suite: Suite) -> None:
     text = text_of(suite(APPLICATION + BUYS_ONCE, EXPLORE))
     replay = next(re.finditer("Replay: +pytest (.*)", text))[1]
     result = suite(APPLICATION + BUYS_ONCE, *shlex.split(replay))
@@ -219,13 +219,13 @@ def test_leaks(fake_credits):
     result.stdout.fnmatch_lines(["not explored: 1 (the last fault-free run failed: state leaks*test_leaks"])
 
 
-def test_marker_asks_to_explore_without_the_flag(suite: Suite) -> None:
+def test_marker_turns_exploration_on_without_the_flag(suite: Suite) -> None:
     marker = "@pytest.mark.fake_credits(explore=True)"
     suite(APPLICATION + marker + BUYS_ONCE + READS).assert_outcomes(failed=1, passed=1)
     suite(APPLICATION + BUYS_ONCE).assert_outcomes(passed=1)
 
 
-def test_markers_explore_chooses_faults_depth_and_strictness(suite: Suite) -> None:
+def test_markers_explore_option_sets_faults_depth_and_strictness(suite: Suite) -> None:
     source = APPLICATION
     for number, explore in enumerate(
         [
@@ -281,7 +281,7 @@ def test_bad_input_ends_the_run_before_any_test(suite: Suite, args: list[str], m
     ],
 )
 @pytest.mark.parametrize("is_marked", [False, True], ids=["flag", "marker"])
-def test_schedule_that_names_no_call_of_the_test_fails_it_after_runs_without_faults(
+def test_inapplicable_schedule_fails_the_test_after_fault_free_runs(
     suite: Suite, schedule: str, problem: str, is_marked: bool
 ) -> None:
     marker = f"@pytest.mark.fake_credits(explore={{'schedules': ['1:refused', {schedule!r}]}})" if is_marked else ""
@@ -316,7 +316,7 @@ def test_own_rule(fake_credits):
     result.stdout.fnmatch_lines(["1 test explored, 1 schedule: 1 fine"])
 
 
-def test_report_files_are_versioned_json_and_one_page_of_html(suite: Suite, pytester: pytest.Pytester) -> None:
+def test_json_report_is_versioned_and_lists_exchanges(suite: Suite, pytester: pytest.Pytester) -> None:
     suite(APPLICATION + BUYS_ONCE + READS, EXPLORE, "--fake-credits-explore-report=r.json")
     document = json.loads((pytester.path / "r.json").read_text())
     assert document["version"] == 1
@@ -360,7 +360,7 @@ class ReportPage(HTMLParser):
             self.texts[".".join(self.path[2:])].append(data)
 
 
-def test_page_has_a_matrix_for_each_test_in_which_a_click_shows_exchanges(
+def test_page_shows_each_test_as_a_matrix_whose_cells_expand_to_exchanges(
     suite: Suite, pytester: pytest.Pytester
 ) -> None:
     suite(APPLICATION + BUYS_ONCE + READS, EXPLORE, "--fake-credits-explore-report=r.html")
@@ -376,24 +376,24 @@ def test_page_has_a_matrix_for_each_test_in_which_a_click_shows_exchanges(
     assert page.tags.count("details") == page.tags.count("summary") == 20
     assert page.texts["table.tr.td.details.summary"].count("charged twice") == 1
     assert page.texts["table.tr.td.details.table.tr.td"].count("createTransaction -10") >= 7
-    # Nothing is loaded from elsewhere.
+    # The page loads no external resources.
     assert page.attributes <= {"html lang", "meta charset", "td class", "p class"}
     assert {"script", "link", "img", "iframe"}.isdisjoint(page.tags)
     assert not re.search(r"@import|url\(", source)
 
 
-def test_hook_of_the_docs_counts_the_schedules_of_each_test(suite: Suite, pytester: pytest.Pytester) -> None:
+def test_documented_hook_counts_the_schedules_of_each_test(suite: Suite, pytester: pytest.Pytester) -> None:
     conftest = (EXAMPLES / "tutorial" / "explored_hook.py").read_text(encoding="utf-8")
     suite(APPLICATION + BUYS_ONCE + READS, EXPLORE, conftest=conftest)
     assert (pytester.path / "explored.csv").read_text() == "test_buys_once,15,1\ntest_reads,5,0\n"
 
 
-def test_runs_of_an_exploration_print_nothing(suite: Suite) -> None:
+def test_exploration_runs_print_nothing(suite: Suite) -> None:
     result = suite(APPLICATION + BUYS_ONCE, EXPLORE, "-s")
     assert text_of(result).count("buying") == 1
 
 
-def test_runs_of_an_exploration_log_nothing_to_the_terminal(suite: Suite) -> None:
+def test_exploration_runs_log_nothing_to_the_terminal(suite: Suite) -> None:
     source = APPLICATION + "import logging\n" + BUYS_ONCE.replace("    buy", "    logging.warning('begin')\n    buy")
     result = suite(source, EXPLORE, "--log-cli-level=WARNING", "--show-capture=no")
     result.assert_outcomes(failed=1)
@@ -439,7 +439,7 @@ def test_sleeps(fake_credits):
     result.stdout.fnmatch_lines(["real sleep of 0.01 s at test_suite.py:*: inject credits.sleep, which takes no time"])
 
 
-def test_settings_of_a_conftest_cannot_ask_to_explore(suite: Suite) -> None:
+def test_settings_fixture_cannot_turn_exploration_on(suite: Suite) -> None:
     conftest = "import pytest\n@pytest.fixture(scope='session')\ndef fake_credits_settings():\n"
     result = suite(APPLICATION + READS, conftest=conftest + "    return {'explore': True}")
     result.assert_outcomes(errors=1)
@@ -459,7 +459,7 @@ def test_environment_and_ini_turn_exploration_on(suite: Suite, monkeypatch: pyte
     )
 
 
-def test_live_clients_of_the_test_are_its_own(suite: Suite) -> None:
+def test_call_made_by_a_live_test_itself_is_not_explored(suite: Suite) -> None:
     source = (
         APPLICATION
         + """
@@ -471,11 +471,11 @@ def test_live(fake_credits):
     )
     result = suite(source, EXPLORE)
     result.stdout.fnmatch_lines(
-        ["1 test explored, 4 schedules: 4 fine", "not tried: 1 schedule (missing responses over*"]
+        ["1 test explored, 4 schedules: 4 fine", "not tried: 1 schedule (faults that withhold the response*"]
     )
 
 
-def test_users_that_a_fixture_creates_at_random_are_the_tests_own(suite: Suite) -> None:
+def test_fixture_calls_for_a_random_user_are_not_explored(suite: Suite) -> None:
     source = (
         APPLICATION
         + """
@@ -495,7 +495,7 @@ def test_customer(fake_credits, customer):
     suite(source, EXPLORE).stdout.fnmatch_lines(["1 test explored, 5 schedules: 5 fine"])
 
 
-def test_only_fixtures_of_the_function_are_fresh_in_each_run(suite: Suite) -> None:
+def test_only_function_scoped_fixtures_are_fresh_in_each_run(suite: Suite) -> None:
     source = (
         APPLICATION
         + """
@@ -515,7 +515,7 @@ def test_counts():
     suite(source, EXPLORE).assert_outcomes(passed=2)
 
 
-def test_gate_waits_for_a_third_of_a_second_while_exploring(suite: Suite) -> None:
+def test_gate_times_out_after_300_ms_while_exploring(suite: Suite) -> None:
     source = (
         APPLICATION
         + """
@@ -530,7 +530,7 @@ def test_ordinary(fake_credits):
     suite(source).assert_outcomes(passed=2)
 
 
-def test_helper_modules_of_the_tests_are_named_by_an_ini(suite: Suite, pytester: pytest.Pytester) -> None:
+def test_ini_option_names_the_tests_helper_modules(suite: Suite, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(helpers="def read(api):\n    return api.get_balance('app-id', 'ada').balance\n")
     source = "import helpers, pytest\n@pytest.mark.fake_credits(users={'ada': 1})\ndef test_helper(fake_credits):\n"
     source += "    assert helpers.read(fake_credits.server_client) == 1\n"
@@ -538,7 +538,7 @@ def test_helper_modules_of_the_tests_are_named_by_an_ini(suite: Suite, pytester:
     result.stdout.fnmatch_lines(["not explored: 1 (only the test itself makes calls): *test_helper"])
 
 
-def test_nothing_of_exploration_is_loaded_when_it_is_off(suite: Suite) -> None:
+def test_no_exploration_modules_are_loaded_when_it_is_off(suite: Suite) -> None:
     source = (
         APPLICATION
         + """
@@ -621,7 +621,7 @@ def test_works_with_xdist_random_order_and_reruns(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["1 test explored, 1 schedule: 1 charged twice"])
 
 
-def test_first_red_finding_stops_the_run(suite: Suite) -> None:
+def test_exitfirst_stops_the_run_at_first_red_finding(suite: Suite) -> None:
     suite(APPLICATION + BUYS_ONCE + READS, EXPLORE, "-x").assert_outcomes(failed=1)
 
 
@@ -743,7 +743,7 @@ def test_order(fake_credits, accepted):
 
 
 @pytest.mark.slow
-def test_django_that_answers_503_is_not_red(suite: Suite, pytester: pytest.Pytester) -> None:
+def test_django_view_that_answers_503_is_not_red(suite: Suite, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(shop_settings=SHOP_SETTINGS)
     shape = STANDALONE["django_view.py"]
     result = suite(DJANGO_SHOP, EXPLORE, ini=shape.ini, plugins=shape.plugins, alone=True)

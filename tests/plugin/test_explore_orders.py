@@ -80,7 +80,7 @@ def printed_test(text: str) -> str:
 
 
 @pytest.mark.parametrize("source", [SYNC_TEST, ASYNC_METHOD, TRIO_TEST])
-def test_printed_test_fails_as_the_order_does(suite: Suite, source: str) -> None:
+def test_printed_test_reproduces_the_failing_order(suite: Suite, source: str) -> None:
     options = {"ini": ASYNCIO, "plugins": ("pytest_asyncio.plugin",)}
     text = text_of(suite(APPLICATION + source, **options))
     assert "fake-credits: 6 orders: 4 fine, 2 race" in text
@@ -100,14 +100,14 @@ def test_loop_explores_orders(suite: Suite) -> None:
     assert "...  # the body of your loop" in text
 
 
-def test_orders_come_after_the_faults_and_are_summed_up(suite: Suite) -> None:
+def test_orders_are_explored_after_faults_and_summarized(suite: Suite) -> None:
     source = SYNC_TEST.replace('"faults": []', '"faults": ["lost_before"]').replace("== 50", "in (50, 100)")
     text = text_of(suite(APPLICATION + source, "--fake-credits-explore"))
     assert "1 test explored, 5 schedules: 5 fine" in text
     assert "6 orders: 6 fine" in text
 
 
-def test_test_without_orders_is_not_explored(suite: Suite) -> None:
+def test_test_without_calls_cannot_be_explored(suite: Suite) -> None:
     result = suite(f"import pytest\n{MARKER}\ndef test_reads(fake_credits):\n    assert not fake_credits.users()\n")
     result.assert_outcomes(failed=1)
     assert "this test can't be explored: it makes no call" in text_of(result)

@@ -126,7 +126,7 @@ def test_fixtures_behave_as_documented(suite: Suite, monkeypatch: pytest.MonkeyP
 
 
 def test_suite_can_set_ids_api_key_and_variables(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A constant key belongs to each new sandbox in turn; the ini option's variables replace the default ones."""
+    """Each test's sandbox gets the configured API key; the configured variables replace the default ones."""
     monkeypatch.setenv("no_proxy", "*")
     result = suite(
         """
@@ -177,7 +177,7 @@ def test_every_fixture_is_prefixed_and_documented(suite: Suite) -> None:
     assert "no docstring" not in result.stdout.str()
 
 
-def test_unfinished_exchanges_at_teardown_are_a_warning(suite: Suite) -> None:
+def test_unfinished_exchanges_at_teardown_cause_a_warning(suite: Suite) -> None:
     """The teardown waits one second, then warns; if warnings are errors, it fails."""
     result = suite(
         """

@@ -119,7 +119,7 @@ def test_marker_with_unknown_fault_field_suggests_the_right_one(suite: Suite) ->
     result.stdout.fnmatch_lines(["*faults, entry 1: unknown field 'when': did you mean 'phase'?*"])
 
 
-def test_contradicting_balance_and_users_markers_are_an_error(suite: Suite) -> None:
+def test_conflicting_balance_and_users_markers_are_an_error(suite: Suite) -> None:
     """Neither option takes precedence over the other."""
     result = suite(
         """
@@ -333,7 +333,7 @@ def test_names_of_methods_and_iso_texts(fake_credits):
 """
 
 
-def test_marker_accepts_names_of_methods_and_iso_texts(suite: Suite) -> None:
+def test_marker_accepts_method_names_and_iso_strings(suite: Suite) -> None:
     suite(FIRST_ATTEMPTS).assert_outcomes(passed=1)
 
 

@@ -40,7 +40,7 @@ def test_every_option_derives_flag_ini_and_variable_names() -> None:
 def test_option_sources_have_the_documented_precedence(
     suite: Suite, monkeypatch: pytest.MonkeyPatch, strongest: int
 ) -> None:
-    """The order is marker, command line, settings fixture, ini file, environment, default."""
+    """From highest to lowest: marker, command line, settings fixture, ini file, environment, default."""
     if strongest <= 4:
         monkeypatch.setenv("FAKE_CREDITS_SEED", "4")
         monkeypatch.setenv("FAKE_CREDITS_MODE", "live")
@@ -148,7 +148,7 @@ LOOSE_AND_STRICT = {
 def test_settings_of_one_folder_do_not_reach_another(
     suite: Suite, pytester: pytest.Pytester, folders: tuple[str, ...]
 ) -> None:
-    """A test fails or passes depending on its own conftests, whichever folder runs first."""
+    """A test's outcome depends only on its own conftests, whichever folder runs first."""
     for name, source in LOOSE_AND_STRICT.items():
         file = pytester.path / name
         file.parent.mkdir(exist_ok=True)

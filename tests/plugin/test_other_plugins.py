@@ -97,7 +97,7 @@ def test_async_runners_leave_no_resources_open(suite: Suite, monkeypatch: pytest
 
 
 @pytest.mark.slow
-def test_xdist_workers_with_random_order(suite: Suite) -> None:
+def test_reports_and_errors_reach_the_terminal_under_xdist(suite: Suite) -> None:
     """Each worker has one server; report sections and usage errors reach the terminal."""
     result = suite(
         XDIST_SUITE,

@@ -116,7 +116,7 @@ def reports_by_name(text: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("markup", ["no", "yes"])
-def test_eight_reports(suite: Suite, markup: str) -> None:
+def test_reports_match_pinned_texts(suite: Suite, markup: str) -> None:
     """The section has colours on a terminal, and is plain otherwise."""
     result = suite(SUITE, "--tb=short", f"--color={markup}", "--code-highlight=no", "--junitxml=out.xml")
     result.assert_outcomes(failed=8)

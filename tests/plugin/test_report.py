@@ -123,7 +123,7 @@ def test_log_option_selects_reports_with_a_section(suite: Suite, option: str, fa
 
 
 def test_balance_comparison_failure_is_explained(suite: Suite) -> None:
-    """A Balance is not a number; the explanation shows the difference of two balances."""
+    """A Balance is not a number; the explanation shows the difference between two balances."""
     result = suite(
         """
         def test_number(fake_credits_user_client):
@@ -336,7 +336,7 @@ class NoPrompt:
 
 
 def test_curl_command_is_shown_while_a_server_answers(suite: Suite, pytester: pytest.Pytester) -> None:
-    """It is shown only at a debugger's prompt, where the section appears too, and only for a served sandbox."""
+    """The command is shown only for a served sandbox at a debugger's prompt, where the section is printed too."""
     pytester.makepyfile(no_prompt=NO_PROMPT)
     assert "repeat the last call" not in suite(CURL_TESTS).stdout.str()
     result = suite(CURL_TESTS, "--pdb", "--pdbcls=no_prompt:NoPrompt")

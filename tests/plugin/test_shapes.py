@@ -53,7 +53,6 @@ def test_every_standalone_example_is_tested() -> None:
 
 
 def test_plain_unittest_example_runs_without_pytest() -> None:
-    """It runs with unittest's loader and result."""
     tests = unittest.defaultTestLoader.loadTestsFromModule(test_plain_unittest)
     result = unittest.TestResult()
     tests.run(result)

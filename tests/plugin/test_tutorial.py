@@ -46,7 +46,7 @@ def test_exploration_finds_what_the_last_section_says(
 @pytest.mark.parametrize(
     ("shop", "line"), [("shop.py", "6 orders: 4 fine, 2 race"), ("fixed/shop_3.py", "? orders: ? fine")]
 )
-def test_second_click_is_found_by_its_order(suite: Suite, pytester: pytest.Pytester, shop: str, line: str) -> None:
+def test_order_exploration_finds_second_click(suite: Suite, pytester: pytest.Pytester, shop: str, line: str) -> None:
     source = (TUTORIAL / "second_click.py").read_text(encoding="utf-8")
     pytester.makepyfile(shop=(TUTORIAL / shop).read_text(encoding="utf-8"), test_second_click=source)
     suite("", "test_second_click.py").stdout.fnmatch_lines([line])

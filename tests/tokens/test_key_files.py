@@ -129,5 +129,5 @@ def test_file_without_usable_public_key_raises_value_error(tmp_path: Path, name:
 
 
 def test_missing_file_raises_value_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"none\.json: can't be read: No such file"):
+    with pytest.raises(ValueError, match=r"none\.json: the file can't be read: No such file"):
         trusted_issuer(URL, tmp_path / "none.json")

@@ -271,7 +271,7 @@ def test_repr_does_not_contain_token_or_claims() -> None:
     assert token not in text
 
 
-# Fuzzing: no input causes anything but the API's errors
+# Fuzzing: no input raises anything but the API's own errors
 
 
 def verify_or_none(token: str) -> VerifiedToken | None:

@@ -284,7 +284,7 @@ def test_trailers_over_64_kib_are_refused_with_bounded_memory(live: Live, field_
 
 
 def send_until_refused(connection: socket.socket, block: bytes, *, limit_bytes: int) -> int:
-    """Send a block repeatedly, up to a limit, until the server closes, and return the number of bytes sent."""
+    """Keep sending a block until the connection closes or a limit is reached, and return the number of bytes sent."""
     sent_bytes = 0
     try:
         while sent_bytes < limit_bytes:
@@ -481,7 +481,7 @@ def test_data_after_a_refused_body_is_never_treated_as_a_request(live: Live) -> 
 
 @pytest.mark.usefixtures("short_linger")
 def test_a_client_that_sends_its_whole_body_gets_the_refusal(live: Live) -> None:
-    """The server reads on briefly, because closing with unread bytes sends a reset, which may overtake the response."""
+    """The server keeps reading briefly: closing with unread bytes sends a reset, which may overtake the response."""
     with live.connect() as connection:
         connection.sendall(chunked_post(b"x" * (100 * KIB)))
         answer = read_answer(connection)
@@ -815,7 +815,7 @@ def test_head_is_get_without_the_body(live: Live, target: str) -> None:
         connection.sendall(LAST_GET)
         assert [answer.status for answer in parse_answers(read_all(connection))] == [200]
     assert head.status == got.status
-    if target != "/nowhere":  # whose error message contains the method
+    if target != "/nowhere":  # its error message contains the method
         assert head.headers["content-length"] == got.headers["content-length"]
     variable = ("date", "x-request-id", "content-length")
     assert {name: value for name, value in head.headers.items() if name not in variable} == {

@@ -182,7 +182,7 @@ def test_server_works_without_uvloop(sandbox: Sandbox, monkeypatch: pytest.Monke
 
 
 def open_fifty_connections(server: LiveServer) -> tuple[contextlib.ExitStack, list[socket.socket]]:
-    """Open fifty connections: forty idle ones that have been answered, ten with half a request."""
+    """Open fifty connections: forty idle ones that have received a response, and ten that have sent half a request."""
     stack = contextlib.ExitStack()
     connections = [stack.enter_context(connect(server)) for _ in range(50)]
     for number, connection in enumerate(connections):
@@ -212,7 +212,7 @@ def test_fifty_open_connections_do_not_delay_stop(sandbox: Sandbox) -> None:
 
 
 def test_connections_arriving_during_stop_do_not_delay_it(sandbox: Sandbox) -> None:
-    """An accepted connection whose transport has not been created yet must not last until the five-second limit.
+    """An accepted connection whose transport has not been created yet must not stay open until the five-second limit.
 
     Instead of measuring time, the test checks that no request is still in flight after the stop.
     """
@@ -358,7 +358,7 @@ def test_rejected_requests_are_not_logged_by_uvicorn(server: LiveServer, caplog:
 def test_uvicorn_access_log_of_application_is_kept(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     logger, handler = logging.getLogger("uvicorn.access"), logging.NullHandler()
     logger.addHandler(handler)
-    monkeypatch.setattr(logger, "propagate", True)  # a uvicorn that ran earlier in this process may have cleared it
+    monkeypatch.setattr(logger, "propagate", True)  # uvicorn may have cleared it earlier in this process
     server = new_server(sandbox)
     server.start()
     server.stop()
@@ -378,7 +378,7 @@ class BlockingLock:
         assert self.is_open.wait(LIMIT_S)
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
-        """Stay open."""
+        """Do nothing: the lock stays open."""
 
 
 @with_each_disconnect

@@ -1,4 +1,4 @@
-"""The parts of uvicorn's private API that the adapter uses, with the lowest and newest versions allowed."""
+"""The parts of uvicorn's private API that the adapter uses, with the oldest and newest versions allowed."""
 
 import asyncio
 import inspect

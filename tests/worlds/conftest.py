@@ -1,4 +1,4 @@
-"""Helpers for the tests of demo data: small worlds, and user histories from rows."""
+"""Helpers for the demo data tests: small worlds, and user histories built from rows."""
 
 from array import array
 from collections.abc import Sequence

@@ -52,7 +52,7 @@ def command(fake: FakeCredits, tmp_path: Path) -> list[str]:
 
 
 class ExchangeCountdown:
-    """A countdown that sets an event after a number of further exchanges."""
+    """A countdown that sets an event after a given number of further exchanges."""
 
     def __init__(self, fake: FakeCredits) -> None:
         self._remaining = 0

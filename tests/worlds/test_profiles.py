@@ -91,7 +91,7 @@ def test_invalid_profile_file_error_names_the_file(text: str, message: str, tmp_
 
 
 def test_unreadable_profile_file_error_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(WorldError, match=r"gone\.toml: can't be read: No such file"):
+    with pytest.raises(WorldError, match=r"gone\.toml: the file can't be read: No such file"):
         load_profile(tmp_path / "gone.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff")
     with pytest.raises(WorldError, match=r"binary\.toml: not valid TOML"):

@@ -236,7 +236,7 @@ def test_conflicting_history_is_rejected_before_any_write(
 
 
 def test_duplicate_write_is_detected(fake: FakeCredits) -> None:
-    """The server applies the last write twice, so only the balance shows it."""
+    """The last write is applied twice, so the duplicate shows up only in the balance."""
     custom_world = build_world(make_history("ada", (10, GRANT), (5, GRANT)))
     fake.faults.add(Rule(effect=DuplicateWrite(), operation="createTransaction", phase="write", nth=2))
     with pytest.raises(
@@ -384,7 +384,7 @@ def test_seeding_follows_the_targets_contract() -> None:
 
 
 def test_api_error_is_the_cause_of_the_target_error(fake: FakeCredits) -> None:
-    """Another client has emptied the account in the meantime."""
+    """Another client empties the account during seeding, so a planned transaction fails."""
     custom_world = build_world(make_history("ada", (10, GRANT), (-10, CONSUME)))
 
     async def seed_with_interference() -> None:

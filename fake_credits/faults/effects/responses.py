@@ -84,7 +84,7 @@ class Status(Effect):
 
 @dataclass(frozen=True, repr=False)
 class RateLimit(Effect):
-    """Allow ``limit`` matching calls in any ``window_s`` seconds on the sandbox's clock; reject others with 429.
+    """Allow up to ``limit`` matching calls in any ``window_s`` seconds on the sandbox's clock; reject others with 429.
 
     For a call at time t, the window is (t - ``window_s``, t], so a call made exactly when Retry-After has elapsed is
     allowed. Rejected calls do not count.

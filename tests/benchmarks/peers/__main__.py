@@ -52,7 +52,7 @@ class Row:
 
 
 def main() -> int:
-    """Measure all peers and print tables or JSON; if asked to, write the tables and a chart into the documentation."""
+    """Measure all peers and print tables or JSON; with --write, also update the tables and the chart in docs/."""
     parser = argparse.ArgumentParser(prog=COMMAND)
     parser.add_argument("--quick", action="store_true", help="a smoke run, whose numbers mean little")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
@@ -119,7 +119,7 @@ def _install(peer: ServerPeer, root: Path) -> Installation:
 
 
 def _version(peer: ServerPeer, installation: Installation) -> str:
-    """Return the installed version of a peer's package, or of the package in this environment with the peer's name."""
+    """Return the version of a peer's package: the one just installed, or else the one in this environment."""
     package = re.sub(r"\[.*|(?<=.)@.*", "", peer.package)
     if peer.manager == "npm":
         manifest = installation.folder / "node_modules" / package / "package.json"

@@ -1,4 +1,4 @@
-"""The chart of the peers as an SVG, with one panel of bars for each measure."""
+"""Draw the peer comparison as an SVG chart, with one panel of bars for each measure."""
 
 from collections.abc import Sequence
 from html import escape
@@ -10,7 +10,7 @@ _OURS, _THEIRS, _BACKGROUND, _TEXT = "#56d364", "#6e7681", "#161b22", "#e6edf3"
 
 
 class Panel(NamedTuple):
-    """The bars of one measure: its title with the unit, and a value for each peer that has one."""
+    """The bars for one measure: a title with the unit, and the name and value of each peer that has a value."""
 
     title: str
     bars: Sequence[tuple[str, float]]

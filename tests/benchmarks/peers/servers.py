@@ -69,7 +69,7 @@ class ServerPeer:
 
 @contextmanager
 def run_peer(peer: ServerPeer, installation: Installation) -> "Generator[tuple[subprocess.Popen[str], str, float]]":
-    """Run a server for a block; yield its process, its URL and the milliseconds until its first response."""
+    """Start a server, and stop it on exit; yield its process, its URL and the milliseconds until its first response."""
     port = free_port()
     command = peer.command(installation, port)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
