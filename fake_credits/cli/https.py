@@ -82,11 +82,10 @@ def _generated(ca_file: Path | None, hosts: tuple[str, ...]) -> Generator[tuple[
 
 @contextlib.contextmanager
 def trust_env(ca_file: Path | None, env: Mapping[str, str]) -> Generator[dict[str, str]]:
-    """Yield environment variables that make a command trust a CA in addition to its usual CAs.
+    """Yield the environment variables that make a command trust a CA in addition to its usual CAs.
 
-    If ``ca_file`` is None, the mapping is empty. Node adds the certificates from ``NODE_EXTRA_CA_CERTS`` to its
-    built-in roots; the files that the other variables name replace the usual roots, so they must contain those roots
-    too.
+    If ``ca_file`` is None, there are none. ``NODE_EXTRA_CA_CERTS`` adds to Node's built-in roots. Each of the other
+    variables points to a file that replaces the usual roots, so that file must include them as well.
     """
     if ca_file is None:
         yield {}

@@ -153,7 +153,7 @@ class Contract:
     retry_after: Literal["seconds", "date", "absent"] = _setting_field(
         22, "seconds", "form of Retry-After in injected errors"
     )
-    cors_origins: tuple[str, ...] = _setting_field(23, ("*",), "origins allowed to read with a user token; empty: none")
+    cors_origins: tuple[str, ...] = _setting_field(23, ("*",), "web origins that may use user tokens; empty: none")
     id_max_length: int = _setting_field(24, 256, "maximum length of an id in code points, 1 to 4096")
     id_pattern: str = _setting_field(24, "", "regular expression that an id must match completely; empty: any id")
 

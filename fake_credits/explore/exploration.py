@@ -210,7 +210,7 @@ class Exploration:
         self._count_untried("identical calls, of which only the first, second and last are tried", plan.pruned_count)
         self._count_untried("further faults after the application reacted as in an earlier run", plan.repeated_count)
         self._count_untried(
-            "faults that withhold the response, where the timeouts take real time", plan.real_time_count
+            "faults that withhold the response, because waiting for timeouts takes real time", plan.real_time_count
         )
 
     def _reached_limit(self) -> str:

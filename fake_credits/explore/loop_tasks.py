@@ -113,7 +113,7 @@ class _AsyncioTasks:
 
 
 def _natural_name(task: Task) -> tuple[str, int]:
-    """Return a sort key that puts Task-9 before Task-10, because asyncio numbers tasks in creation order."""
+    """Return a sort key for the order of creation: asyncio numbers its tasks, so Task-9 comes before Task-10."""
     match = _NAME_AND_NUMBER.fullmatch(task.get_name())
     return (match[1], int(match[2] or 0)) if match else ("", 0)
 

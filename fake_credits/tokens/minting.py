@@ -24,8 +24,9 @@ class AuthProvider:
     """The format of a provider's tokens.
 
     ``lifetime_s`` is in seconds. ``example_user_id`` looks like the provider's real ids, but tokens can be minted for
-    any id. ``issuer`` is compared byte for byte, including any trailing slash. ``keys_path`` is where the provider's
-    own SDKs look for its keys, in addition to ``/.well-known/jwks.json``; its last segment may be a ``{parameter}``.
+    any id. ``issuer`` is compared byte for byte, including any trailing slash. ``keys_path`` is the path at which the
+    provider's own SDKs look for the keys, which are served there as well as at ``/.well-known/jwks.json``; its last
+    segment may be a ``{parameter}``.
     """
 
     name: str
