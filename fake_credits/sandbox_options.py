@@ -35,6 +35,7 @@ _API_KEY_PATTERN = re.compile(r"[\x21-\x7e]{1,256}")
 _MAX_TOKEN_LIFETIME_S = 10 * 366 * 86400
 _NOT_HERE_HINTS = {
     "allow": "use allow= in the marker",
+    "explore": "use explore= in the marker",
     "intercept": "call credits.intercept(...)",
     "live": 'use mode="live"',
 }

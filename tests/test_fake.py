@@ -183,6 +183,7 @@ def test_balance_of_unknown_user_raises_user_not_found() -> None:
         ({"live": True}, TypeError("""has no option 'live'; use mode="live\"""")),
         ({"intercept": "https://a"}, TypeError("has no option 'intercept'; call credits.intercept(...)")),
         ({"allow": "unused_rules"}, TypeError("has no option 'allow'; use allow= in the marker")),
+        ({"explore": True}, TypeError("has no option 'explore'; use explore= in the marker")),
         (
             {"auth_provider": "clark"},
             ValueError("has auth_provider='clark': it must be one of plain, clerk"),

@@ -15,7 +15,14 @@ from fake_credits.faults.active_rule import ActiveRule
 from fake_credits.faults.rule import Rule
 from fake_credits.journal import JournalEntry
 from fake_credits.sandbox_hooks import SandboxProblem
-from fake_credits.sandbox_options import FakeCreditsKwargs, SandboxOptions, check_id, check_lifetime, parse_options
+from fake_credits.sandbox_options import (
+    FakeCreditsKwargs,
+    OptionError,
+    SandboxOptions,
+    check_id,
+    check_lifetime,
+    parse_options,
+)
 from fake_credits.transports.shared_resources import SharedResources
 from pytest_fake_credits.early_env import EarlyEnvironment
 from pytest_fake_credits.marker import MARKER_OPTIONS
@@ -148,7 +155,7 @@ class Factory:
         """
         own: dict[str, object] = {"intercept": intercept} if live is None else {"intercept": intercept, "live": live}
         overrides = {**options, **parse_options(own, MARKER_OPTIONS, "fake_credits_factory")}
-        fake = self.make({**self.options, "api_key": "", **overrides})
+        fake = self.make(self._override(overrides))
         self._tracked[-1].outlives_test = True
         return fake
 
@@ -175,7 +182,7 @@ class Factory:
         if orders:
             explore_options = explore_options.updated({"orders": orders})
         overrides: dict[str, object] = {**options} if live is None else {**options, "live": live}
-        sandbox_options = {**self.options, "api_key": "", **overrides}
+        sandbox_options = self._override(overrides)
         code = sys._getframe(1).f_code  # pyright: ignore[reportPrivateUsage]
 
         def is_judged(fake: FakeCredits) -> bool:
@@ -186,6 +193,12 @@ class Factory:
             return cast("ExploredCredits", self.make(sandbox_options, ExploredCredits))
 
         return explore_loop(make, explore_options, code)
+
+    def _override(self, overrides: Mapping[str, object]) -> dict[str, object]:
+        for name in ("allow", "explore"):
+            if name in overrides:
+                raise OptionError(f"fake_credits_factory has no option {name!r}; use {name}= in the marker", name)
+        return {**self.options, "api_key": "", **overrides}
 
     def make(self, options: Mapping[str, object], kind: type[FakeCredits] = FakeCredits) -> FakeCredits:
         """Return a `FakeCredits` with these options, adding no defaults; raise ValueError for an invalid option."""

@@ -212,6 +212,8 @@ OPEN_BEFORE = open_sandboxes()  # of other tests in this process
     ({"live": "yes"}, TypeError, "fake_credits_factory has live='yes': it must be True or False"),
     ({"intercept": 5}, TypeError, "has intercept=5: it must be a base URL such as"),
     ({"balanc": 5}, TypeError, "has no option 'balanc'; did you mean 'balance'"),
+    ({"allow": "unused_rules"}, TypeError, "fake_credits_factory has no option 'allow'; use allow= in the marker"),
+    ({"explore": True}, TypeError, "fake_credits_factory has no option 'explore'; use explore= in the marker"),
     ({"balance": 7, "users": {"user-id": 5}}, ValueError, "balance=7 and users={'user-id': 5} contradict each other"),
     ({"intercept": "credits.internal"}, ValueError, "it must start with http:// or https://"),
 ])
@@ -226,4 +228,4 @@ def test_no_sandbox_is_left_open():
 
 
 def test_invalid_factory_option_raises_and_leaves_no_sandbox(suite: Suite) -> None:
-    suite(INVALID_OPTIONS, "-p", "no:randomly").assert_outcomes(passed=6)
+    suite(INVALID_OPTIONS, "-p", "no:randomly").assert_outcomes(passed=8)
