@@ -8,11 +8,11 @@ from itertools import chain
 from typing import NoReturn, Unpack
 
 from fake_credits.arguments import check_count, check_limit, keyword_hint
-from fake_credits.call_patterns import Call, Criteria, JournalSnapshot, duplicate_commits_message
+from fake_credits.call_patterns import Call, Criteria, JournalSnapshot, duplicate_commits_message, never_set
 from fake_credits.concurrency import CrossThreadEvent, ensure_no_running_loop, wait_event
 from fake_credits.contract import DEFAULT_CONTRACT, Contract, Operation
 from fake_credits.contract.model import success_statuses
-from fake_credits.contract.types import OPERATIONS_BY_NAME, OperationSelector
+from fake_credits.contract.types import ALL_OPERATIONS, OPERATIONS_BY_NAME, WRITE_OPERATIONS, OperationSelector
 from fake_credits.errors import ERRORS, did_you_mean
 from fake_credits.faults.rule import Rule, effect_for_script_entry
 from fake_credits.interception_log import InterceptionLog
@@ -30,7 +30,7 @@ class JournalAssertions(Journal):
     keyword arguments, which must all match. A criterion that no call could match raises ValueError or TypeError.
     ``api_key`` never appears in messages. ``kept_headers`` are the names of the request headers that entries record.
     ``interception_log`` records the requests that matched none of the intercepted base URLs, and ``contract`` defines
-    the possible response statuses. ``rule_history`` records the rules declared so far.
+    the possible response statuses and the operations that commit. ``rule_history`` records the rules declared so far.
     """
 
     def __init__(
@@ -303,9 +303,14 @@ class RuleHistory:
             del self._answers_by_rule[next(iter(self._answers_by_rule))]
 
     def check_call(self, call: Call, entries: Callable[[], Iterable[JournalEntry]]) -> None:
-        """Raise ValueError if ``call`` requires a status, code, cause or rule that no entry has or could have."""
+        """Raise ValueError if ``call`` requires a commit, status, code, cause or rule that no entry could have."""
         selector = next((str(each.expected) for each in call.criteria if each.name == "operation"), "*")
         for criterion in call.criteria:
+            if criterion.name == "committed" and criterion.expected:
+                creates_on_use = self._contract.unknown_user == "create"  # by any operation on a user
+                committing = ALL_OPERATIONS - {Operation.LIST_USERS} if creates_on_use else WRITE_OPERATIONS
+                if committing.isdisjoint(OPERATIONS_BY_NAME[selector]):
+                    raise never_set("committed", True, selector, committing)
             allowed = self._possible_values(criterion.name, OPERATIONS_BY_NAME[selector])
             expected: Hashable = criterion.expected
             wanted = {expected}

@@ -1,7 +1,7 @@
 """Patterns for matching journal entries, and the messages of failed assertions."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack, get_args
 
 import msgspec
@@ -11,7 +11,6 @@ from fake_credits.contract import Operation
 from fake_credits.contract.types import (
     ALL_OPERATIONS,
     OPERATIONS_BY_NAME,
-    WRITE_OPERATIONS,
     OperationSelector,
     parse_operation,
 )
@@ -51,7 +50,6 @@ _OPERATIONS_BY_FIELD = {
     "delta": frozenset({Operation.CREATE_TRANSACTION}),
     "reason": frozenset({Operation.CREATE_TRANSACTION}),
     "transaction": frozenset({Operation.CREATE_TRANSACTION}),
-    "committed": WRITE_OPERATIONS,
     "user": ALL_OPERATIONS - {Operation.LIST_USERS},
 }
 """The operations that set each of these fields; for any other operation, the field is None, empty or false."""
@@ -171,10 +169,13 @@ def _check_operation_has(selector: str, criteria: Mapping[str, Any]) -> None:
     """Raise ValueError for a criterion that no call to the selected operations can meet."""
     for name, operations in _OPERATIONS_BY_FIELD.items():
         if criteria.get(name) and operations.isdisjoint(OPERATIONS_BY_NAME[selector]):
-            others = ", ".join(operation for operation in Operation if operation in operations)
-            raise ValueError(
-                f"omit {name}={_format_value(criteria[name])}: it is never set for {selector}, only for {others}"
-            )
+            raise never_set(name, criteria[name], selector, operations)
+
+
+def never_set(name: str, value: object, selector: str, operations: Collection[Operation]) -> ValueError:
+    """Return the error for a criterion that only calls to other operations, those in ``operations``, can meet."""
+    others = ", ".join(operation for operation in Operation if operation in operations)
+    return ValueError(f"omit {name}={_format_value(value)}: it is never set for {selector}, only for {others}")
 
 
 def _header_reader(name: str) -> Callable[[JournalEntry], object]:

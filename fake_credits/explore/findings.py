@@ -192,14 +192,16 @@ def _fault_texts(run: Run) -> Iterator[str]:
 def _money_sentences(exploration: Exploration, run: Run, calls: Sequence[ObservedCall]) -> Iterator[str]:
     writes = [call for call in calls if call.is_committed]
     first, repeated = writes[0], writes[-1]
+    balances = f"{run.balance_of(first)} credits instead of {exploration.reference.balance_of(first)}"
+    if len(writes) == 1:
+        text = f"Call {first.number} committed a write that the fault-free run does not make"
+        yield f"{text}: {first.user} has {balances}."
+        return
     waited_s = (repeated.at_ms - first.at_ms) / 1000
     later = f", {waited_s:g} s later" if waited_s >= _MIN_SHOWN_WAIT_S else ""
     key = repeated.entry.idempotency_key if repeated.entry else ""
     yield f"The application sent the same write again (call {repeated.number}{later}, {_key_text(key)}), and"
-    yield (
-        f"it was committed {len(writes)} times: {first.user} has {run.balance_of(first)} credits "
-        f"instead of {exploration.reference.balance_of(first)}."
-    )
+    yield f"it was committed {len(writes)} times: {first.user} has {balances}."
     if key:
         yield "The contract ignores Idempotency-Key; if your API honours it, this may be a false alarm."
 

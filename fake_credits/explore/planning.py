@@ -22,8 +22,8 @@ class Plan:
     """The schedules still to be run: shorter ones first and, among equally long ones, more dangerous ones first.
 
     Three counts say how many were omitted: ``pruned_count`` because other occurrences of the same call are tried,
-    ``repeated_count`` because the application's reaction to the first fault was already explored, and
-    ``real_time_count`` because they would take real time.
+    ``repeated_count`` because the application reacted to the earlier faults as in another run, and ``real_time_count``
+    because they would take real time.
     """
 
     def __init__(self, options: ExploreOptions, reference: Run, *, over_socket: bool = False) -> None:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Factory", "TrackedSandbox"]
 
+_NOT_HERE_HINTS = {"allow": "use allow= in the marker", "explore": "loop over its method explore()"}
+
 
 class TrackedSandbox:
     """A sandbox, and what has happened in it since the running test started."""
@@ -195,9 +197,9 @@ class Factory:
         return explore_loop(make, explore_options, code)
 
     def _override(self, overrides: Mapping[str, object]) -> dict[str, object]:
-        for name in ("allow", "explore"):
+        for name, hint in _NOT_HERE_HINTS.items():
             if name in overrides:
-                raise OptionError(f"fake_credits_factory has no option {name!r}; use {name}= in the marker", name)
+                raise OptionError(f"fake_credits_factory has no option {name!r}; {hint}", name)
         return {**self.options, "api_key": "", **overrides}
 
     def make(self, options: Mapping[str, object], kind: type[FakeCredits] = FakeCredits) -> FakeCredits:

@@ -181,11 +181,6 @@ def test_enum_member_is_rejected_as_user() -> None:
             {"transaction": "txn_1"},
             "omit transaction='txn_1': it is never set for getUser, only for createT",
         ),
-        (
-            "reads",
-            {"committed": True},
-            "omit committed=True: it is never set for reads, only for createUser, createTransaction",
-        ),
     ],
 )
 def test_impossible_value_is_rejected(operation: Any, criteria: Any, message: str) -> None:

@@ -54,6 +54,19 @@ def test_rule_and_its_code_are_accepted_once_declared() -> None:
             credits.journal.assert_not_called(rule="strom")
 
 
+def test_read_can_only_commit_if_the_contract_creates_unknown_users() -> None:
+    with (
+        FakeCredits() as credits,
+        pytest.raises(ValueError, match="omit committed=True: .* for reads, only for"),
+    ):
+        credits.journal.assert_not_called("reads", committed=True)
+    with FakeCredits(contract=Contract(unknown_user="create")) as credits:
+        credits.server_client.get_balance("app-id", "newcomer")
+        credits.journal.assert_called("getBalance", committed=True, times=1)
+        with pytest.raises(ValueError, match="omit committed=True: .* for listUsers, only for"):
+            credits.journal.assert_not_called("listUsers", committed=True)
+
+
 def test_script_codes_are_accepted() -> None:
     with FakeCredits() as credits:
         credits.faults.add(script=[418, "ok", 503], optional=True)

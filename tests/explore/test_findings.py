@@ -34,7 +34,10 @@ def texts(explore: Explore, test: Test, explored: object = True) -> str:
         ),
         (
             applications.test_blind_refund,
-            ["Given twice (1, refused): call 1 (createTransaction ada -10) was refused with 503 before it took effect"],
+            [
+                "Given twice (1, refused): call 1 (createTransaction ada -10) was refused with 503 before it took",
+                "Call 2 committed a write that the fault-free run does not make: ada has 110 credits instead of 90.",
+            ],
         ),
         (
             applications.test_careless_reconciliation,
