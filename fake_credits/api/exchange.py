@@ -140,14 +140,14 @@ class Exchange(msgspec.Struct, eq=False):
             raise
 
     def must_wait_for_body(self) -> bool:
-        """Store the body if it has arrived, and return whether an announced body is still missing.
+        """Store the body if it has arrived, and return whether a declared body is still missing.
 
-        Raises PayloadTooLarge if the body, or its announced length, exceeds the limit.
+        Raises PayloadTooLarge if the body, or its declared length, exceeds the limit.
         """
         headers, body = self.headers_by_name, self.request.body
         if b"content-length" not in headers and b"transfer-encoding" not in headers:
             return False
-        if max(_announced_length(headers), len(body or b"")) > MAX_BODY_BYTES:
+        if max(_declared_length(headers), len(body or b"")) > MAX_BODY_BYTES:
             raise Body(MAX_BODY_BYTES).too_large()
         self.body = body or b""
         if body is None and b"expect" in headers and not self.sandbox.faults:
@@ -273,7 +273,7 @@ class Exchange(msgspec.Struct, eq=False):
             sandbox.journal.write(entry)
 
 
-def _announced_length(headers: Mapping[bytes, bytes]) -> int:
+def _declared_length(headers: Mapping[bytes, bytes]) -> int:
     """Return the Content-Length, or 0 if it is missing or invalid; reduce a huge value to just over the limit."""
     digits = headers.get(b"content-length", b"").lstrip(b"0")
     if not digits.isdigit():

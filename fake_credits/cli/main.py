@@ -90,8 +90,10 @@ def explore(context: click.Context, options: flags.ExploreFlags, command: tuple[
     """Rerun a test, injecting each fault at each call.
 
     The command runs one test, in any language, and its exit code says whether the test passes. It gets the same
-    environment variables as with `run`. Exits with 1 if a finding is red, and with 4 if the command can't be explored.
-    On Linux, leaves no processes behind.
+    environment variables as with `run`.
+
+    The exploration exits with 1 if any finding is red, and with 4 if the command can't be explored. On Linux, it leaves
+    no processes behind.
 
     Example: fake-credits explore --user ada=100 -- node --test checkout.test.mjs
     """

@@ -352,7 +352,7 @@ class RemoteGate:
         return self._sandbox.ask_gate("POST", f"{self._path}/wait", body, wait_s=limit_s)
 
     def release(self, order: Sequence[int | str] = (), *, keep: bool = False) -> schemas.GateState:
-        """Release the held calls one by one, each after the previous one has completed or waits again.
+        """Release the held calls one by one, each once the previous one has completed or is waiting again.
 
         ``order`` lists the calls to release first, by user or by position in order of arrival, counted from 0. The
         others follow in order of arrival or, with ``keep``, stay held.

@@ -245,7 +245,7 @@ def _single_error(error: BaseException) -> BaseException:
 
 
 def _raised_by_test(error: BaseException, test_code: TestCode) -> bool:
-    """Return whether the test itself raised an exception, judging by the innermost frame outside the HTTP stack."""
+    """Return whether the test itself raised ``error``, judging by the innermost frame outside the HTTP stack."""
     owner, traceback = "stack", error.__traceback__
     while traceback is not None:
         frame_owner = test_code.owner_of(traceback.tb_frame)

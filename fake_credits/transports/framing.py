@@ -130,7 +130,7 @@ def expects_continue(headers: Headers) -> bool:
 
 
 def has_body(headers: Headers) -> bool:
-    """Return whether the head announces a body."""
+    """Return whether the head declares a body."""
     return any(
         name == b"transfer-encoding" or (name == b"content-length" and bool(value.strip(b"0")))
         for name, value in headers

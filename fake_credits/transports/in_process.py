@@ -118,7 +118,7 @@ class InProcessDriver:
     def call(self, request: Request, error: ApiError | None = None) -> Response:
         """Return the response; injected delays advance the sandbox's clock.
 
-        ``error`` is the reason for rejecting an unreadable request. If ``request.body`` is None, an announced body
+        ``error`` is the reason for rejecting an unreadable request. If ``request.body`` is None, a declared body
         never arrives, so the client waits until it times out. Raises WouldHangForever if nothing would end the call.
         """
         exchange = self._dispatch(request, error)

@@ -140,8 +140,8 @@ ENV_FIELDS = {
 
 _LINE_OPTIONS = {
     "trust": "trusted foreign issuers, each with a file of its keys (JWKS or PEM): one ISSUER=FILE per line",
-    "intercept": "base URLs, one per line, that the fake_credits fixture intercepts in process, via any "
-    "supported library",
+    "intercept": "base URLs that the fake_credits fixture intercepts in process, for every supported library: one "
+    "URL per line",
     "env": "variables that the fake_credits_env fixture sets instead of the default CREDITS_* variables: one "
     "NAME=text per line, where text may contain " + ", ".join(f"{{{name}}}" for name in ENV_FIELDS),
 }

@@ -100,7 +100,7 @@ class Api:
     # ------------------------------------------------------------ transport
 
     def send(self, request: Request) -> ApiResponse:
-        """Send a request unchanged; check the response of an API path against the OpenAPI document."""
+        """Send a request unchanged and, if it is for an API path, check the response against the OpenAPI document."""
         response = self._send(request)
         # The OpenAPI document describes neither preflights nor the fake's own paths and keys.
         is_internal = request.target.startswith((b"/_fake/", b"/.well-known/")) or response.body.startswith(b'{"keys":')

@@ -778,7 +778,7 @@ def test_client_disconnecting_mid_body_commits_nothing(
 
 
 def test_body_is_cut_at_content_length(live_api_with_ada: Api) -> None:
-    """The bytes after the announced body are parsed as the next request, which is invalid."""
+    """The bytes beyond the declared length are parsed as the next request, which is invalid."""
     before = live_api_with_ada.state()
     sent = raw_request(
         live_api_with_ada,
