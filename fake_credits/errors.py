@@ -348,6 +348,7 @@ CONTROL_ERRORS: Mapping[str, tuple[int, str]] = {
     "payload_too_large": (413, "The body is larger than 1 MiB."),
     "unsupported_media_type": (415, "The body's Content-Type is not JSON."),
     "internal_error": (500, "A bug in fake-credits; please report it."),
+    "not_ready": (503, "`serve` has not yet written its ready file and printed its variables; try again."),
 }
 """The error codes of the control plane (docs, "Control plane"), each with its status and meaning."""
 

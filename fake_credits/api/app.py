@@ -28,6 +28,7 @@ SANDBOX_KEY = "fake_credits.sandbox"
 """The key in an ASGI scope under which the in-process transport passes its sandbox."""
 
 _CONTROL_PATHS = ("/_fake/sandboxes", "/_fake/presets")
+_READINESS_PATH = "/_fake/readyz"
 
 
 class WaitingConnection(Protocol):
@@ -35,6 +36,16 @@ class WaitingConnection(Protocol):
 
     async def wait(self, wait: Wait) -> object:
         """Carry out a wait, and return the value with which to resume the request."""
+        ...
+
+
+class ControlApplication(Protocol):
+    """The control plane of a live server, which also serves the readiness path until ``is_ready`` is true."""
+
+    is_ready: bool
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
         ...
 
 
@@ -57,13 +68,15 @@ class CreditsApplication(Starlette):
     plane of a live server.
     """
 
-    def __init__(self, contract: Contract, sandboxes: SandboxRegistry | None, control: ASGIApp | None = None) -> None:
+    def __init__(
+        self, contract: Contract, sandboxes: SandboxRegistry | None, control: ControlApplication | None = None
+    ) -> None:
         self.runtime = ContractRuntime(contract)
         self._sandboxes = sandboxes
         self._control = control
         routes = [
             Route("/_fake/livez", _health),
-            Route("/_fake/readyz", _health),
+            Route(_READINESS_PATH, _health),
             Route("/_fake/openapi.json", self._openapi),
             Route("/.well-known/jwks.json", self._jwks),
             Route("/.well-known/openid-configuration", self._discovery),
@@ -106,8 +119,9 @@ class CreditsApplication(Starlette):
     async def serve_internal(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request for one of the fake's own paths; the scope's ``raw_path`` is relative to ``root_path``."""
         path = scope["raw_path"].decode("latin-1")
-        if self._control is not None and path.startswith(_CONTROL_PATHS):
-            await self._control(scope, receive, send)
+        control = self._control
+        if control and (path.startswith(_CONTROL_PATHS) or (path == _READINESS_PATH and not control.is_ready)):
+            await control(scope, receive, send)
             return
         scope = {**scope, "path": scope.get("root_path", "") + path, "app": self}
         try:

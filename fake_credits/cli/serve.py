@@ -50,6 +50,7 @@ def serve(options: ServeFlags) -> int:
         closing(ExchangeLog(options.log, options.seed)) as log,
     ):
         sandboxes, control = create_control_plane(options, sandbox, log)
+        control.is_ready = False
         runner = ServerRunner(sandbox.contract, sandboxes, address, listener, control)
         with (
             _ready_file(options.ready_file) as write_ready_file,
@@ -60,6 +61,7 @@ def serve(options: ServeFlags) -> int:
                 env = server_env(sandbox, runner.base_url, control, ca_file)
                 write_ready_file(_format_dotenv(env))
                 _print_banner(options, sandbox, env)
+                control.is_ready = True
 
             loop.run(_serve(runner, announce, signals))
     print_problems(sandboxes, options.log)

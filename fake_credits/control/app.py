@@ -34,7 +34,8 @@ T = TypeVar("T")
 class ControlPlane:
     """The control plane for a server's sandboxes, open to clients that send ``token`` (by default a random one).
 
-    ``new_sandbox`` creates a sandbox with the server's keys and a unique name.
+    ``new_sandbox`` creates a sandbox with the server's keys and a unique name. While ``is_ready`` is false, the
+    readiness check responds with 503.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class ControlPlane:
     ) -> None:
         self.token = token or random_name("fake_credits_control_")
         self.sandboxes = sandboxes
+        self.is_ready = True
         self._defaults = {self.token: sandboxes.base_sandbox}
         self._new_sandbox = new_sandbox
         self._sandbox_limit = sandbox_limit
@@ -114,6 +116,10 @@ class ControlPlane:
         await response(scope, receive, send)
 
     async def _handle(self, request: Request) -> "_ControlResponse":
+        if request.scope["raw_path"] == b"/_fake/readyz":  # the application serves it once `is_ready` is true
+            raise ControlError(
+                "not_ready", "the server is up, but has not yet written its ready file and printed its variables"
+            )
         # Imported here because it loads all effects and presets, and few servers get control requests.
         from fake_credits.control.routes import match_route
 

@@ -222,7 +222,7 @@ def test_allowed_host_is_in_the_certificate(shared_server: CliProcess) -> None:
         socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) as plain,
         client.wrap_socket(plain, server_hostname="credits") as connection,
     ):
-        connection.sendall(b"GET /_fake/readyz HTTP/1.1\r\nHost: credits\r\n\r\n")
+        connection.sendall(b"GET /_fake/livez HTTP/1.1\r\nHost: credits\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
 
 
@@ -313,7 +313,7 @@ def test_given_certificate_is_used_and_its_hosts_are_allowed(start: Start, tmp_p
         socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as plain,
         client.wrap_socket(plain, server_hostname="dev.example") as connection,
     ):
-        connection.sendall(b"GET /_fake/readyz HTTP/1.1\r\nHost: dev.example\r\n\r\n")
+        connection.sendall(b"GET /_fake/livez HTTP/1.1\r\nHost: dev.example\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
 
 

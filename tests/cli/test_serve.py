@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import httpx2
 import pytest
 from click.testing import CliRunner, Result
@@ -53,7 +54,7 @@ def put_user(cli_process: CliProcess, user: str = "ada") -> int:
 
 
 def test_server_responds_once_the_ready_file_exists(shared_server: CliProcess) -> None:
-    assert get(shared_server, "/_fake/readyz").status_code == 200
+    until(lambda: get(shared_server, "/_fake/readyz").status_code == 200, "readiness")  # right after the banner
     assert get(shared_server, "/_fake/livez").status_code == 200
 
 
@@ -248,7 +249,7 @@ def test_expose_prints_a_warning_and_accepts_any_host(start: Start) -> None:
     cli_process = start("serve", "--host", "0.0.0.0", "--expose", "--log", "off")  # noqa: S104
     until(lambda: "Warning: --expose" in cli_process.err, "the warning")
     assert cli_process.variables["CREDITS_BASE_URL"].startswith("http://127.0.0.1:")
-    assert get(cli_process, "/_fake/readyz", Host="credits.internal").status_code == 200
+    assert get(cli_process, "/_fake/livez", Host="credits.internal").status_code == 200
 
 
 def test_two_servers_are_isolated(start: Start, shared_server: CliProcess) -> None:
@@ -359,6 +360,23 @@ def test_stale_ready_file_is_removed_at_startup(
     assert serve_in_process("--ready-file", str(ready)).exit_code == 0
 
 
+def test_server_is_live_but_not_ready_until_it_has_printed_the_banner(
+    serve_in_process: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    responses: list[httpx2.Response] = []
+
+    def request_health(_options: object, _sandbox: object, env: dict[str, str]) -> None:
+        with httpx2.Client(base_url=env["CREDITS_BASE_URL"], trust_env=False) as client:
+            responses.extend(client.get(path) for path in ("/_fake/livez", "/_fake/readyz", "/_fake/readyz?x=1"))
+        raise click.ClickException("stop the server")
+
+    monkeypatch.setattr("fake_credits.cli.serve._print_banner", request_health)
+    assert serve_in_process().output == "Error: stop the server\n"
+    assert [response.status_code for response in responses] == [200, 503, 503]
+    assert responses[1].json()["error"]["code"] == "not_ready"
+    assert responses[1].headers["x-fake-credits-cause"] == "control"
+
+
 def test_unwritable_ready_file_exits_with_1(
     tmp_path: Path, serve_in_process: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -417,7 +435,7 @@ def test_null_origin_can_be_allowed(start: Start) -> None:
 @pytest.mark.slow
 def test_server_is_ready_after_its_world_is_loaded(start: Start) -> None:
     cli_process = start("serve", "--world", "tiny", "--api-key", "my-key", "--user", "ada=7")
-    assert get(cli_process, "/_fake/readyz").status_code == 200
+    until(lambda: get(cli_process, "/_fake/readyz").status_code == 200, "readiness")
     with ServerClient(cli_process.variables["CREDITS_BASE_URL"], "my-key") as client:
         users = [user.user_id for user in client.iter_users("app-id")]
         assert len(users) == 6
