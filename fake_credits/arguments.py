@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, wraps
 from inspect import iscoroutinefunction
@@ -24,8 +24,8 @@ T = TypeVar("T")
 def keyword_hint(keyword: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Return a decorator for methods with keyword-only parameters.
 
-    If a method is called with too many positional arguments, the TypeError suggests passing the first extra one as
-    ``keyword``.
+    If a method is called with too many positional arguments, the TypeError suggests passing the extra ones by keyword,
+    the first one as ``keyword``.
     """
 
     def decorate(method: Callable[P, T]) -> Callable[P, T]:
@@ -33,24 +33,26 @@ def keyword_hint(keyword: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
         limit = code.co_argcount
         accepted = "1 positional argument" if limit == 2 else f"{limit - 1 or 'no'} positional arguments"
         keywords = code.co_varnames[limit : limit + code.co_kwonlyargcount]
+        required = set(keywords) - (cast("Any", method).__kwdefaults__ or {}).keys()
 
-        def check(args: tuple[object, ...]) -> None:
+        def check(args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
             if len(args) > limit:
-                name = method.__qualname__.removesuffix(".__init__")
-                given = [*map(short_repr, args[1:limit]), f"{keyword}={short_repr(args[limit])}"]
-                raise TypeError(
-                    f"{name}() takes {accepted} (keywords: {', '.join(keywords)}): "
-                    f"use {name.rpartition('.')[2]}({', '.join(given)})"
-                )
+                names = (keyword, *(name for name in keywords if name != keyword))
+                given = {**dict(zip(names, args[limit:], strict=False)), **kwargs}
+                texts = [f"{name}={short_repr(value)}" for name, value in given.items()]
+                texts += [f"{name}=..." for name in names if name in required and name not in given]
+                call = f"{method.__name__}({', '.join([*map(short_repr, args[1:limit]), *texts])})"
+                name = f"{type(args[0]).__name__}.{method.__name__}"
+                raise TypeError(f"{name}() takes {accepted} (keywords: {', '.join(keywords)}): use {call}")
 
         @wraps(method)
         def checked_method(*args: P.args, **kwargs: P.kwargs) -> T:
-            check(args)
+            check(args, kwargs)
             return method(*args, **kwargs)
 
         @wraps(method)
         async def checked_coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
-            check(args)
+            check(args, kwargs)
             return await cast("Any", method)(*args, **kwargs)
 
         return cast("Callable[P, T]", checked_coroutine) if iscoroutinefunction(method) else checked_method

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, TypedDict, Unpack, get_args
+from typing import Any, Literal, TypedDict, Unpack, get_args, get_origin
 
 import msgspec
 from msgspec import structs
@@ -20,7 +20,7 @@ from fake_credits.http_message import HTTP_METHODS
 from fake_credits.interception_log import InterceptionLog
 from fake_credits.journal import ClientKind, JournalEntry
 from fake_credits.models import Reason
-from fake_credits.text import align_columns, escape_control, pluralize, redact, truncate, truncate_with_hash
+from fake_credits.text import align_columns, escape_control, pluralize, redact, short_repr, truncate, truncate_with_hash
 
 _TRANSACTION_ID = re.compile(r"(txn_[1-9][0-9]*)?")
 _PHASES = frozenset(("", *get_args(Phase)))
@@ -157,8 +157,12 @@ def _criterion(name: str, expected: object) -> Criterion:
         raise TypeError(f"unknown criterion {name!r}{hint} (known: {', '.join(field_names)})")
     try:
         msgspec.convert(expected, _FIELD_TYPES[name])
-    except msgspec.ValidationError as error:
-        raise TypeError(f"no call can have {name}={expected!r}: {error}") from None
+    except msgspec.ValidationError:
+        kind = _FIELD_TYPES[name]
+        rule = f"of type {kind.__name__ if isinstance(kind, type) else kind}"
+        if get_origin(kind) is Literal:
+            rule = f"one of {', '.join(map(repr, get_args(kind)))}"
+        raise TypeError(f"{name} must be {rule}, not {short_repr(expected)}") from None
     is_possible, rule = _POSSIBLE_VALUES.get(name, _ANY_VALUE)
     if not is_possible(expected):
         raise ValueError(f"{name} must be {rule}, not {expected!r}")

@@ -109,8 +109,9 @@ def parse_options(
         except (AttributeError, TypeError, ValueError) as error:
             shown = "'...'" if name == "api_key" and value else f"{value!r:.200}"
             shown = mask_url(shown) if name == "intercept" else shown
-            note = ", which has no time zone" if isinstance(error, NaiveTimeError) else ""
-            text = f"{where} has {name}={shown}{note}: it must be {rule.expected}"
+            text = f"{where} has {name}={shown}: it must be {rule.expected}"
+            if isinstance(error, NaiveTimeError):
+                text = f"{where} has {name}={shown}, which has no time zone: {str(error).rpartition(': ')[2]}"
             raise OptionError(text, name, rule.expected) from None
     return parsed
 
@@ -253,7 +254,7 @@ class SandboxOptions:
     users: Annotated[
         Mapping[str, int],
         OptionRule(
-            'a mapping of user ids to integers, such as {"ada": 100}, that does not contradict balance=',
+            'a mapping of user ids to integers, such as {"ada": 100}',
             _parse_users,
         ),
     ] = field(default_factory=dict[str, int])

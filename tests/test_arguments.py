@@ -15,15 +15,20 @@ from fake_credits.transports.shared_resources import SharedResources
 
 CALLS: dict[str, tuple[Callable[[Any], object], str]] = {
     "clock": (lambda fake: fake.clock.advance(60), "Clock.advance() takes no positional arguments (keywords: days, "),
-    "user": (lambda fake: fake.user("ada", 100), "takes 1 positional argument (keywords: balance, "),
+    "user": (lambda fake: fake.user("ada", 100), "FakeCredits.user() takes 1 positional argument (keywords: balance, "),
     "token": (lambda fake: fake.token("ada", "expired"), "use token('ada', bad='expired')"),
     "create_transaction": (
         lambda fake: fake.server_client.create_transaction("app-id", "ada", 5, reason="grant"),
-        "use create_transaction('app-id', 'ada', delta=5)",
+        "use create_transaction('app-id', 'ada', delta=5, reason='grant')",
+    ),
+    "create_transaction without a reason": (
+        lambda fake: fake.server_client.create_transaction("app-id", "ada", 5),
+        "use create_transaction('app-id', 'ada', delta=5, reason=...)",
     ),
     "async create_transaction": (
         lambda fake: asyncio.run(fake.async_server_client.create_transaction("app-id", "ada", 5, "grant")),
-        "AsyncServerClient.create_transaction() takes 2 positional arguments (keywords: delta, reason): use create_tr",
+        "AsyncServerClient.create_transaction() takes 2 positional arguments (keywords: delta, reason): "
+        "use create_transaction('app-id', 'ada', delta=5, reason='grant')",
     ),
     "assert_called": (
         lambda fake: fake.journal.assert_called("getBalance", 2),

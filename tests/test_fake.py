@@ -160,10 +160,9 @@ def test_world_file_is_accepted_as_path_and_as_string(shared: SharedResources) -
         assert [by_path.balance(user_id) for user_id in ids] == [by_text.balance(user_id) for user_id in ids]
 
 
-@pytest.mark.parametrize("name", ["dmo", "nowhere.json"])
-def test_unknown_world_is_rejected(name: str, shared: SharedResources) -> None:
-    with pytest.raises(ValueError, match=f"unknown world '{name}': it is neither a profile nor a file"):
-        FakeCredits(world=name, shared=shared)
+def test_unknown_world_is_rejected(shared: SharedResources) -> None:
+    with pytest.raises(ValueError, match="unknown world 'dmo', which is neither a profile nor a file"):
+        FakeCredits(world="dmo", shared=shared)
     with FakeCredits(shared=shared) as fake, pytest.raises(TypeError, match="a name, a file or a World, not int"):
         fake.load_world(7)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
@@ -199,7 +198,7 @@ def test_balance_of_unknown_user_raises_user_not_found() -> None:
         ({"clock": "noon"}, ValueError('has clock=\'noon\': it must be "real", "frozen", or an')),
         (
             {"clock": "2030-01-01"},
-            ValueError('has clock=\'2030-01-01\', which has no time zone: it must be "real", "frozen", or an'),
+            ValueError("has clock='2030-01-01', which has no time zone: add one, as in 2030-01-01T00:00:00Z"),
         ),
         (
             {"clock": 7},
@@ -217,7 +216,7 @@ def test_balance_of_unknown_user_raises_user_not_found() -> None:
         ({"contract": 5}, TypeError("contract=5: it must be a Contract, or the name of a contract file")),
         ({"contract": ""}, TypeError("contract='': it must be a Contract, or the name of a contract file")),
         ({"contract": "no.toml"}, ValueError("contract: no.toml: the file can't be read")),
-        ({"world": "no.toml"}, ValueError("unknown world 'no.toml': it is neither")),
+        ({"world": "no.toml"}, ValueError("the world file 'no.toml' does not exist")),
         ({"world": "README.md"}, ValueError("world: README.md: not a world file, or damaged")),
         ({"trust": {"https://x": "no.pem"}}, ValueError("trusted issuer 'https://x': no.pem: the file can't be read")),
         (

@@ -136,7 +136,12 @@ class RouteTable:
         return Problem(field, problem) if problem else None
 
     def _prefix_hint(self, method: str, raw_path: bytes, segments: list[str]) -> str:
-        """Return a hint about the base URL if the path ends with an operation's path, else ""."""
+        """Return a hint if the path has a trailing slash, lacks a prefix or has an extra one, else ""."""
+        if not segments[-1] and (operation := self._find_operation(method, segments[:-1])):
+            return f"remove the trailing slash to call {operation}"
+        for first in dict.fromkeys(template.path.split("/")[1] for template in self._routes.values()):
+            if not first.startswith("{") and (operation := self._find_operation(method, ["", first, *segments[1:]])):
+                return f"add the prefix /{first} to call {operation}"
         for operation, prefix_length in self._path_ends(method, segments):
             prefix = escape_path(b"/".join(raw_path.split(b"/")[:prefix_length]))
             problem = f"has the extra prefix {prefix}" if prefix.strip("/") else "has a trailing slash"
@@ -147,10 +152,14 @@ class RouteTable:
         """Yield each operation whose path matches the end of a path, longest first, with the length of the prefix."""
         for length in sorted(self._patterns_by_length, reverse=True):
             prefix_length = len(segments) - length + 1
-            endpoints = self._find_endpoints(["", *segments[prefix_length:]]) if prefix_length > 0 else None
-            if endpoints is not None:
-                endpoint = endpoints.get(method) or next(iter(endpoints.values()))
-                yield endpoint.operation, prefix_length
+            operation = self._find_operation(method, ["", *segments[prefix_length:]]) if prefix_length > 0 else None
+            if operation is not None:
+                yield operation, prefix_length
+
+    def _find_operation(self, method: str, segments: list[str]) -> Operation | None:
+        """Return the operation with this path, preferably one with the same method."""
+        endpoints = self._find_endpoints(segments)
+        return (endpoints.get(method) or next(iter(endpoints.values()))).operation if endpoints else None
 
     def _find_endpoints(self, segments: list[str]) -> dict[str, _Endpoint] | None:
         for pattern in self._patterns_by_length.get(len(segments), ()):

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from datetime import datetime
+from types import FunctionType
 from typing import Any, cast, get_args
 
 from fake_credits.contract.types import OPERATIONS_BY_NAME, OperationSelector, normalize_operation
@@ -124,6 +125,12 @@ def effect_hint(name: object) -> str:
     return f"; write the effect as {EFFECTS[name].__name__}(...) or {{'effect': {name!r}}}"
 
 
+def call_hint(value: object) -> str:
+    """Return a hint to call ``value`` if it is a function or a class, such as `lost_response` or an effect."""
+    arguments = "..." if isinstance(value, type) else ""
+    return f"; did you mean {value.__name__}({arguments})?" if isinstance(value, type | FunctionType) else ""
+
+
 def rule_from(source: object, **rule_fields: Any) -> Rule:
     """Return a rule built from a `Rule`, an effect, a JSON object or None, plus further fields.
 
@@ -139,7 +146,8 @@ def rule_from(source: object, **rule_fields: Any) -> Rule:
         _check_conflicts(explicit_fields(source), rule_fields)
         return replace(source, **rule_fields) if rule_fields else source
     if not isinstance(source, Mapping):
-        raise invalid_value("the rule", source, "it must be an effect, a Rule or a JSON object")
+        expected = "it must be an effect, a Rule or a JSON object"
+        raise invalid_value("the rule", source, f"{expected}{call_hint(source)}")
     members: dict[str, Any] = {str(name): value for name, value in cast("Mapping[object, object]", source).items()}
     effect = _pop_effect(members)
     _check_conflicts(members, rule_fields)
@@ -165,7 +173,7 @@ def _pop_effect(members: dict[str, Any]) -> Effect | None:
     _check_field_names(members, (*attributes, *_RULE_FIELDS), noun=f"a rule with {name}")
     for attribute, default in attributes.items():
         if default is MISSING and attribute not in members:
-            raise FaultError(f"{attribute} is missing: {name} requires it")
+            raise FaultError(f"{attribute} is missing: the effect {name!r} requires it")
     return EFFECTS[name](**{attribute: members.pop(attribute) for attribute in attributes if attribute in members})
 
 

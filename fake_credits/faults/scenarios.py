@@ -11,7 +11,7 @@ from typing import cast
 import msgspec
 
 from fake_credits.contract.types import OperationSelector
-from fake_credits.faults.declarations import effect_hint, lost_response, rule_from
+from fake_credits.faults.declarations import call_hint, effect_hint, lost_response, rule_from
 from fake_credits.faults.effects.base import Effect, FaultError, check_number, invalid_value, suggest_name
 from fake_credits.faults.effects.connection import Close, Reset, Truncate
 from fake_credits.faults.effects.data import SchemaDrift, StaleRead
@@ -141,7 +141,8 @@ def latency_rules(value: object) -> tuple[Rule, ...]:
     for operation, delay in by_operation.items():
         field = DEFAULT_LATENCY_NAME if operation == "*" else f"{DEFAULT_LATENCY_NAME} of {operation}"
         effect = Latency(parse_distribution(delay, field))
-        rules.append(Rule(effect, operation=operation, name=DEFAULT_LATENCY_NAME))
+        with _error_prefix(DEFAULT_LATENCY_NAME):
+            rules.append(Rule(effect, operation=operation, name=DEFAULT_LATENCY_NAME))
     return tuple(rules)
 
 
@@ -165,7 +166,7 @@ def _parse_entry(value: object) -> tuple[Rule, ...]:
         return parse_scenario(cast("Mapping[str, object]", value))
     if not isinstance(value, Rule | Effect | Mapping):
         expected = "an effect, a rule, a JSON object, the name of a preset, a scenario file or a list of these"
-        raise invalid_value("the fault", value, f"it must be {expected}")
+        raise invalid_value("the fault", value, f"it must be {expected}{call_hint(value)}")
     return (rule_from(cast("object", value)),)
 
 

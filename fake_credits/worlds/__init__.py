@@ -48,9 +48,11 @@ class WorldLibrary:
         """
         path, profile = Path(name), PROFILES.get(str(name))
         if profile is None and not _is_file(path):
-            problem = "it is neither a profile nor a file"
+            shown = short_repr(str(name))
+            if path.suffix in (".json", ".toml"):
+                raise UnknownWorld(f"the world file {shown} does not exist")
             raise UnknownWorld(
-                f"unknown world {short_repr(str(name))}: {problem}{suggest_choices(str(name), PROFILES)}"
+                f"unknown world {shown}, which is neither a profile nor a file{suggest_choices(str(name), PROFILES)}"
             )
         if profile is None and path.suffix != ".toml":
             return load_world(path)

@@ -51,8 +51,9 @@ def match_or_error(method: str, raw_path: bytes) -> RouteMatch | ApiError:
         ("GET", b"/v1/applications/app-id/user", "listUsers"),
         ("GET", b"/v1/apps/app-id/users/ada", "getUser: "),
         ("PUT", b"/v1/apps/app-id/users/ada", "createUser: "),
-        ("GET", b"/applications/app-id/users/ada/balance", "getBalance"),
-        ("GET", b"/v1/applications/app-id/users/ada/balance/", "getBalance"),
+        ("GET", b"/applications/app-id/users/ada/balance", "add the prefix /v1 to call getBalance"),
+        ("GET", b"/v1/applications/app-id/users/ada/balance/", "remove the trailing slash to call getBalance"),
+        ("PUT", b"/v1/applications/app-id/users/ada/", "remove the trailing slash to call createUser"),
     ],
 )
 def test_unknown_path_error_names_nearest_route(method: str, path: bytes, nearest: str) -> None:

@@ -219,9 +219,9 @@ def test_dry_run_needs_no_target() -> None:
         ),
         (
             ["--out", "w.json", "--profile", "dmo"],
-            "--profile: unknown world 'dmo': it is neither a profile nor a file: did you mean 'demo'",
+            "--profile: unknown world 'dmo', which is neither a profile nor a file: did you mean 'demo'",
         ),
-        (["--out", "w.json", "--profile", "."], "--profile: unknown world '.': it is neither a profile nor a file"),
+        (["--out", "w.json", "--profile", "."], "--profile: unknown world '.', which is neither a profile nor a file"),
         (["--out", "w.json", "--concurrency", "0"], "--concurrency.*0 is not in the range 1<=x<=100"),
         (["--out", "w.json", "--seed", "x"], "--seed.*'x' is not a valid integer"),
         (["--out", "nowhere/w.json"], "--out.*folder 'nowhere' does not exist"),

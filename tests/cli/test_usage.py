@@ -296,12 +296,12 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
         (["serve", "--balance", "-1"], "--balance.*-1 is not in the range"),
         (
             ["serve", "--world", "dmo"],
-            "--world: unknown world 'dmo': it is neither a profile nor a file: did you mean 'demo'",
+            "--world: unknown world 'dmo', which is neither a profile nor a file: did you mean 'demo'",
         ),
-        (["run", "--world", "gone.json", "true"], "--world: unknown world 'gone.json'"),
+        (["run", "--world", "gone.json", "true"], "--world: the world file 'gone.json' does not exist"),
         (
             ["run", "--world", ".", "true"],
-            r"--world: unknown world '.': .* \(known: tiny",
+            r"--world: unknown world '.', .* \(known: tiny",
         ),
         (["run", "--contract", __file__, "true"], r"--contract.*test_usage\.py: not valid TOML"),
         (

@@ -8,7 +8,7 @@ import pytest
 
 from fake_credits.errors import Unavailable
 from fake_credits.fake import FakeCredits
-from fake_credits.faults import FaultError, Reset, Status
+from fake_credits.faults import FaultError, Reset, Status, lost_response
 from fake_credits.faults.faults import describe_unused_rule
 from fake_credits.faults.scenarios import parse_scenario
 
@@ -101,6 +101,14 @@ def test_empty_criterion_is_rejected(fake: FakeCredits, declare: Declare, name: 
 def test_bare_name_is_rejected_saying_what_to_write_instead(fake: FakeCredits, name: str, hint: str) -> None:
     with pytest.raises(FaultError, match=hint + "$"):
         fake.faults.add(cast("Any", name))
+
+
+@pytest.mark.parametrize(("source", "hint"), [(lost_response, r"lost_response\(\)"), (Status, r"Status\(...\)")])
+def test_uncalled_function_or_class_is_rejected_with_the_call(fake: FakeCredits, source: Any, hint: str) -> None:
+    with pytest.raises(FaultError, match=rf"a Rule or a JSON object; did you mean {hint}\?$"):
+        fake.faults.add(source)
+    with pytest.raises(FaultError, match=rf"entry 1: .*a list of these; did you mean {hint}\?$"):
+        FakeCredits(faults=[source])
 
 
 @pytest.mark.parametrize("declare", DECLARATIONS.values(), ids=DECLARATIONS)

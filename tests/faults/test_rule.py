@@ -529,7 +529,7 @@ INVALID_OBJECTS: Mapping[str, tuple[object, str]] = {
         {"script": ["ok"], "status": 503},
         "unknown field 'status'",
     ),
-    "missing attribute": ({"effect": "late_write"}, "after_ms is missing: late_write requires it"),
+    "missing attribute": ({"effect": "late_write"}, "after_ms is missing: the effect 'late_write' requires it"),
     "invalid attribute": ({"effect": "drip", "chunks": 0}, "chunks is 0: it must be from 1 to 1000"),
     "effect and script": ({"effect": "reset", "script": ["ok"]}, "a rule has either an effect or a script, not both"),
     "header as string": ({"effect": "reset", "header": "a"}, "header is 'a': it must map"),

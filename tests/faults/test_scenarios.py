@@ -201,6 +201,7 @@ INVALID_LATENCIES: Mapping[str, tuple[object, str]] = {
     "too long": (60_001, "latency is 60001: it must be from 0 to 60000"),
     "not a distribution": ("slow", r"latency is 'slow': it must be a number of milliseconds, 'fixed\(50\)'"),
     "too long for an operation": ({"getUser": 60_001}, "latency of getUser is 60001"),
+    "misspelt operation": ({"getBalanc": 5}, "^latency: operation is 'getBalanc': .*did you mean 'getBalance'"),
     "unknown operation": ({"getuser": 5}, r"operation is 'getuser': it must be '\*', 'reads'"),
     "number as operation": ({5: 5}, "operation is 5: it must be"),
     "list": ([5], "latency is .*: it must be a number of milliseconds"),

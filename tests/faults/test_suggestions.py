@@ -43,7 +43,10 @@ MEANINGS: Mapping[str, tuple[dict[str, Any], str]] = {
     "count": ({"effect": "reset", "count": 1}, "unknown field 'count': did you mean 'nth' or 'times'?"),
     "n": ({"effect": "reset", "n": 1}, "unknown field 'n': did you mean 'nth' or 'times'?"),
     "skip": ({"script": [503], "skip": 1}, "unknown field 'skip': did you mean 'after'?"),
-    "ms": ({"effect": "latency", "ms": 50}, "unknown field 'ms': did you mean 'distribution'?"),
+    "ms": (
+        {"effect": "latency", "ms": 50},
+        "unknown field 'ms': did you mean 'distribution', which can be a fixed number of milliseconds?",
+    ),
     "delay": ({"effect": "late_write", "delay": 50}, "unknown field 'delay': did you mean 'after_ms'?"),
     "delay_ms": ({"effect": "drip", "delay_ms": 50}, "unknown field 'delay_ms': did you mean 'over_ms'?"),
     "status_code": ({"effect": "status", "status_code": 503}, "unknown field 'status_code': did you mean 'status'?"),
@@ -94,9 +97,14 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., object], dict[str, Any], str]] = {
     "Latency(ms=)": (
         Latency,
         {"ms": 50},
-        "Latency() got an unexpected keyword argument 'ms': did you mean 'distribution'? (it takes: distribution)",
+        "Latency() got an unexpected keyword argument 'ms': did you mean 'distribution', which can be a fixed number "
+        "of milliseconds? (it takes: distribution)",
     ),
-    "Latency(delay=)": (Latency, {"delay": 50}, "did you mean 'distribution'?"),
+    "Latency(delay=)": (
+        Latency,
+        {"delay": 50},
+        "did you mean 'distribution', which can be a fixed number of milliseconds?",
+    ),
     "Status(status_code=)": (
         Status,
         {"status_code": 503},

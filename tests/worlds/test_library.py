@@ -30,18 +30,22 @@ def test_find_accepts_names_profile_files_and_world_files(tmp_path: Path) -> Non
     assert tuple(WorldLibrary().find(str(tmp_path / "world.json"), 9).histories()) == tuple(world.histories())
 
 
-@pytest.mark.parametrize(
-    ("name", "suggestion"), [("dmo", ": did you mean 'demo'?"), ("no/such/file.json", ""), ("", "")]
-)
+@pytest.mark.parametrize(("name", "suggestion"), [("dmo", ": did you mean 'demo'?"), ("no/such/file", ""), ("", "")])
 def test_unknown_name_error_lists_the_available_worlds(name: str, suggestion: str) -> None:
     with pytest.raises(UnknownWorld) as exc_info:
         WorldLibrary().find(name, 0)
-    available = "(known: tiny, demo, edge, load)"
-    assert str(exc_info.value) == f"unknown world {name!r}: it is neither a profile nor a file{suggestion} {available}"
+    problem = f"unknown world {name!r}, which is neither a profile nor a file"
+    assert str(exc_info.value) == f"{problem}{suggestion} (known: tiny, demo, edge, load)"
+
+
+@pytest.mark.parametrize("name", ["demo.json", "no/such/profile.toml"])
+def test_missing_world_file_is_named(name: str) -> None:
+    with pytest.raises(UnknownWorld, match=f"the world file '{name}' does not exist"):
+        WorldLibrary().find(name, 0)
 
 
 def test_directory_raises_unknown_world(tmp_path: Path) -> None:
-    with pytest.raises(UnknownWorld, match=r"unknown world '.*': it is neither a profile nor a file \(known: tiny"):
+    with pytest.raises(UnknownWorld, match=r"unknown world '.*', which is neither a profile nor a file \(known: tiny"):
         WorldLibrary().find(tmp_path, 0)
 
 

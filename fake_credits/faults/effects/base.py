@@ -57,7 +57,8 @@ _SYNONYMS: Mapping[str, Collection[str]] = {
 def suggest_name(name: str, allowed: Collection[str], *, prefix: str = ": ") -> str:
     """Return a hint with the allowed synonyms of an unknown name, or else a similar name, or "" if there is neither."""
     meant = [meaning for meaning, names in _SYNONYMS.items() if name.lower() in names and meaning in allowed]
-    return f"{prefix}did you mean {join_choices(meant)}?" if meant else did_you_mean(name, allowed, prefix=prefix)
+    note = ", which can be a fixed number of milliseconds" if meant == ["distribution"] else ""
+    return f"{prefix}did you mean {join_choices(meant)}{note}?" if meant else did_you_mean(name, allowed, prefix=prefix)
 
 
 class FaultValue:
