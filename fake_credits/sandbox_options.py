@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePath
@@ -82,11 +82,19 @@ class OptionError(PicklableError, TypeError, ValueError):
 class OptionRule(NamedTuple):
     """The rule for an option: a description of valid values, and a function that normalizes a value.
 
-    The function raises AttributeError, TypeError or ValueError for an invalid value.
+    The function raises AttributeError, TypeError or ValueError for an invalid value. ``choices`` are the valid values
+    if only certain strings are valid.
     """
 
     expected: str
     parse: Callable[[Any], object]
+    choices: Collection[str] = ()
+
+    def hint(self, value: object) -> str:
+        """Return a hint with the choice that is most similar to an invalid value, or an empty string."""
+        names = cast("Sequence[object]", value if isinstance(value, list | tuple) else [value])
+        unknown = next((name for name in names if isinstance(name, str) and name not in self.choices), "")
+        return did_you_mean(unknown, self.choices, prefix="; ")
 
 
 def parse_options(
@@ -109,7 +117,7 @@ def parse_options(
         except (AttributeError, TypeError, ValueError) as error:
             shown = "'...'" if name == "api_key" and value else f"{value!r:.200}"
             shown = mask_url(shown) if name == "intercept" else shown
-            text = f"{where} has {name}={shown}: it must be {rule.expected}"
+            text = f"{where} has {name}={shown}: it must be {rule.expected}{rule.hint(value)}"
             if isinstance(error, NaiveTimeError):
                 text = f"{where} has {name}={shown}, which has no time zone: {str(error).rpartition(': ')[2]}"
             raise OptionError(text, name, rule.expected) from None
@@ -213,7 +221,7 @@ def _choice_rule(*choices: str) -> OptionRule:
             raise ValueError(value)
         return value
 
-    return OptionRule(f"one of {', '.join(choices)}", parse)
+    return OptionRule(f"one of {', '.join(choices)}", parse, choices)
 
 
 _API_KEY_RULE = OptionRule("1 to 256 visible ASCII characters", _parse_api_key)

@@ -5,7 +5,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, cast
 
 from fake_credits.errors import did_you_mean
-from fake_credits.explore.schedules import FAULTS, CallFault, ScheduleError, parse_fault, parse_schedule
+from fake_credits.explore.schedules import (
+    FAULTS,
+    MIN_FAULT_SIMILARITY,
+    CallFault,
+    ScheduleError,
+    parse_fault,
+    parse_schedule,
+)
+from fake_credits.faults.effects.base import Effect
+from fake_credits.faults.rule import Rule
 
 DEFAULT_FAULTS = tuple(fault for name, fault in FAULTS.items() if name != "stale")
 """The faults that are injected by default."""
@@ -15,7 +24,7 @@ MAX_BUDGET = 1_000_000
 _MAX_SECONDS = 86_400
 
 EXPLORE_KINDS: tuple[str, ...] = ("default", "writes", "same", "all")
-"""The values of ``what`` other than the names of faults."""
+"""The values of ``what`` other than fault names."""
 
 ExploreKind = Literal["default", "writes", "same", "all"]
 
@@ -51,7 +60,7 @@ class ExploreOptions:
 
     def __post_init__(self) -> None:
         if self.kind not in EXPLORE_KINDS:
-            raise ValueError(f"`what` must be one of {', '.join(EXPLORE_KINDS)}, got {self.kind!r}")
+            raise ValueError(f"kind must be one of {', '.join(EXPLORE_KINDS)}, got {self.kind!r}")
         _check_number("depth", self.depth, 1, MAX_DEPTH, int)
         _check_number("budget", self.budget, 1, MAX_BUDGET, int)
         _check_number("seconds", self.seconds, 0.001, _MAX_SECONDS, (int, float))
@@ -62,18 +71,20 @@ class ExploreOptions:
             parse_schedule(schedule)
 
     def with_what(self, what: object) -> Self:
-        """Return a copy in which ``what`` replaces ``kind`` if it names a kind, and ``faults`` otherwise."""
+        """Return a copy that explores ``what``, which is a kind, a fault or a list of faults."""
         if isinstance(what, str) and what in EXPLORE_KINDS:
-            return replace(self, kind=cast("ExploreKind", what))
+            return replace(self, kind=cast("ExploreKind", what), faults=DEFAULT_FAULTS)
         if isinstance(what, str) and what not in FAULTS:
-            hint = did_you_mean(what, (*EXPLORE_KINDS, *FAULTS))
-            choices = ", ".join((*EXPLORE_KINDS, *FAULTS))
-            raise ValueError(f"`what` must be one of {choices}, got {what!r}{hint}")
-        return replace(self, faults=_parse_faults(what))
+            hint = did_you_mean(what, (*EXPLORE_KINDS, *FAULTS), prefix="; ", min_similarity=MIN_FAULT_SIMILARITY)
+            kinds, faults = ", ".join(EXPLORE_KINDS), ", ".join(FAULTS)
+            raise ValueError(f"{what!r} is neither a kind ({kinds}) nor a fault ({faults}){hint}")
+        return replace(self, kind="default", faults=_parse_faults(what))
 
     def updated(self, given: Mapping[str, object]) -> Self:
         """Return a copy with some options replaced; raise ValueError for an unknown option or an invalid value."""
         options, changes = self, dict[str, Any]()
+        if "faults" in given and self.kind == "all":
+            options = replace(self, kind="default")
         for name, value in given.items():
             if name not in _OPTION_NAMES:
                 raise ValueError(
@@ -82,6 +93,8 @@ class ExploreOptions:
                 )
             if name == "what":
                 options = options.with_what(value)
+                if "faults" in given and (options.kind == "all" or value not in EXPLORE_KINDS):
+                    raise ValueError(f"what={value!r} selects the faults itself, so it can't be combined with faults")
             elif name == "faults":
                 changes["faults"] = _parse_faults(value)
             elif name == "schedules":
@@ -108,6 +121,9 @@ def parse_explore(value: object, defaults: ExploreOptions) -> ExploreOptions | N
         return required
     if isinstance(value, Mapping):
         return required.updated(cast("Mapping[str, object]", value))
+    if not isinstance(value, str | Sequence | Effect | Rule):
+        expected = 'True, False, a kind such as "writes", a fault, a list of faults or a mapping'
+        raise ValueError(f"explore must be {expected}, got {value!r:.200}")
     return required.with_what(value)
 
 
@@ -121,6 +137,8 @@ def _parse_texts(value: object) -> tuple[str, ...]:
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, Sequence) or not all(isinstance(text, str) for text in cast("Sequence[object]", values)):
         raise ScheduleError(f"schedules must be a string or a list of strings, got {value!r}")
+    if not values:
+        raise ScheduleError("schedules must contain at least one schedule, such as '2:lost_after'")
     return tuple(cast("Sequence[str]", values))
 
 

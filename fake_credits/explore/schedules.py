@@ -112,6 +112,9 @@ FAULTS: Mapping[str, CallFault] = {
 }
 """All named faults; ``stale`` is injected only on request."""
 
+MIN_FAULT_SIMILARITY = 0.5
+"""The similarity from which a fault is suggested for a misspelt one: ``lost`` is similar enough to ``lost_after``."""
+
 UNSENT_TWINS = {"lost_after": "lost_before", "silent_after": "silent"}
 """Maps faults after the commit to the faults before it that look the same to the application."""
 
@@ -153,7 +156,8 @@ def parse_fault(source: object) -> CallFault:
     if isinstance(source, str):
         if source in FAULTS:
             return FAULTS[source]
-        raise ScheduleError(f"unknown fault {source!r}{did_you_mean(source, FAULTS)} (use one of {', '.join(FAULTS)})")
+        hint = did_you_mean(source, FAULTS, min_similarity=MIN_FAULT_SIMILARITY)
+        raise ScheduleError(f"unknown fault {source!r}{hint} (use one of {', '.join(FAULTS)})")
     try:
         rule = rule_from(source)
     except FaultError as error:

@@ -19,7 +19,7 @@ class PluginOption(NamedTuple):
     name: str
     help: str
     default: object
-    expected: str = "text"
+    expected: str = ""
     parse: Callable[[str], object] = str
     choices: tuple[str, ...] = ()
     ini_only: bool = False
@@ -43,8 +43,13 @@ class PluginOption(NamedTuple):
 
     @property
     def requirement(self) -> str:
-        """Return a description of the allowed values."""
+        """Return a description of the allowed values, or an empty string if any text is allowed."""
         return f"one of {', '.join(self.choices)}" if self.choices else self.expected
+
+    @property
+    def help_text(self) -> str:
+        """Return the help, with the allowed values."""
+        return f"{self.help}: {self.requirement}" if self.requirement else self.help
 
 
 class PluginSetting(NamedTuple):
@@ -69,7 +74,7 @@ PLUGIN_OPTIONS = (
         variable_override="FAKE_CREDITS_PYTEST_LOG",  # FAKE_CREDITS_LOG belongs to ``fake-credits serve --log``
     ),
     PluginOption("latency", "default delay of every call", "", "milliseconds, uniform(10, 50) or lognormal(20, 200)"),
-    PluginOption("contract", "contract file (TOML) for every sandbox", "", "a file", is_path=True),
+    PluginOption("contract", "contract for every sandbox", "", "a TOML file", is_path=True),
     PluginOption("application_id", "id of the default application", "app-id", ini_only=True),
     PluginOption("user_id", "id of the default user", "user-id", ini_only=True),
     PluginOption("api_key", "fixed API key, used by each test's sandbox in turn", "", ini_only=True),
@@ -96,7 +101,10 @@ PLUGIN_OPTIONS = (
         "true or false",
     ),
     PluginOption(
-        "explore_what", "faults to inject while exploring", "default", "default, writes, same, all or names of faults"
+        "explore_what",
+        "faults to inject while exploring",
+        "default",
+        "default, writes, same, all, or fault names separated by commas",
     ),
     PluginOption("explore_depth", "maximum number of faults in one run of an exploration", 2, "1, 2 or 3", int),
     PluginOption("explore_budget", "maximum number of runs with faults for each test", 200, "1 or more", int),
@@ -107,7 +115,7 @@ PLUGIN_OPTIONS = (
         "*.html, *.xml, *.md, or any other name for JSON",
         is_path=True,
     ),
-    PluginOption("schedule", "schedule to replay", "", "text such as '2:lost_after'"),
+    PluginOption("schedule", "schedule to replay, such as '2:lost_after'", ""),
     PluginOption(
         "explore_ours",
         "modules whose calls exploration treats as the test's own, such as tests.helpers*",
@@ -155,7 +163,7 @@ def add_options(parser: pytest.Parser) -> None:
     """Add the options to pytest."""
     group = parser.getgroup("fake-credits", "a fake Credits API (fake-credits)")
     for option in PLUGIN_OPTIONS:
-        help_text = f"{option.help}: {option.requirement} (default: {option.default!r})"
+        help_text = f"{option.help_text} (default: {option.default!r})"
         if option.default is False:
             parser.addini(option.ini, help_text, type="bool", default=False)
         else:
@@ -163,7 +171,8 @@ def add_options(parser: pytest.Parser) -> None:
         if option.default is False and not option.ini_only:
             group.addoption(option.flag, dest=option.ini, action="store_true", help=option.help)
         elif not option.ini_only:
-            group.addoption(option.flag, dest=option.ini, help=f"{option.help}: {option.requirement}")
+            metavar = "FILE" if option.is_path else option.name.rpartition("_")[2].upper()
+            group.addoption(option.flag, dest=option.ini, metavar=metavar, help=option.help_text)
     for name, help_text in _LINE_OPTIONS.items():
         parser.addini(f"fake_credits_{name}", help_text, type="linelist")
 
@@ -186,7 +195,10 @@ def read_settings(config: pytest.Config) -> dict[str, PluginSetting]:
 def _read_setting(option: PluginOption, config: pytest.Config) -> PluginSetting:
     if option.default is False:
         return _read_switch(option, config)
-    sources = {option.flag: config.getoption(option.ini, None), f"ini option {option.ini}": config.getini(option.ini)}
+    flag_text: str | None = config.getoption(option.ini, None)
+    if flag_text == "":
+        raise pytest.UsageError(f"fake-credits: {option.flag} must not be empty")
+    sources = {option.flag: flag_text, f"ini option {option.ini}": config.getini(option.ini)}
     if not option.ini_only:
         sources[f"environment variable {option.env_variable}"] = os.environ.get(option.env_variable)
     source, text = next(((source, text) for source, text in sources.items() if text), ("default", ""))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _PLUGIN_KEY = pytest.StashKey["ExplorePlugin"]()
 _ASKING_OPTIONS = ("explore", "explore_report", "schedule")
+_DETAIL_OPTIONS = ("explore_what", "explore_depth", "explore_budget")
 
 MarkerOptions = Callable[[pytest.Item], Mapping[str, object]]
 
@@ -67,8 +68,11 @@ class _Registration:
     def __init__(self, config: pytest.Config, marker_options: MarkerOptions) -> None:
         self._config = config
         self._marker_options = marker_options
-        if any(config.stash[SETTINGS_KEY][name].value for name in _ASKING_OPTIONS):
-            self._register()
+        settings = config.stash[SETTINGS_KEY]
+        if any(settings[name].value for name in _ASKING_OPTIONS) or any(
+            settings[name].source.startswith("--") for name in _DETAIL_OPTIONS
+        ):
+            self._register()  # which raises UsageError for an invalid value
 
     def _register(self) -> "ExplorePlugin":
         from pytest_fake_credits.explore import ExplorePlugin

@@ -35,13 +35,20 @@ def _keep(value: object) -> object:
 
 _PLUGIN_RULES = {
     "explore": OptionRule("True, False, a kind, a fault, a list of faults or a mapping", _keep),
-    "allow": OptionRule(f"one or more of {', '.join(ALLOWABLE_PROBLEMS)}", _parse_allow),
+    "allow": OptionRule(f"one or more of {', '.join(ALLOWABLE_PROBLEMS)}", _parse_allow, ALLOWABLE_PROBLEMS),
     "intercept": OptionRule("a base URL such as https://credits.internal, or a list of them", parse_texts),
     "live": OptionRule("True or False", _parse_live),
 }
 
 MARKER_OPTIONS: Mapping[str, OptionRule] = dict(sorted({**OPTION_RULES, **_PLUGIN_RULES}.items()))
 """The options of the marker; ``fake_credits_settings`` takes all of them except ``explore``."""
+
+_EXPLORE_ONLY = ("budget", "depth", "orders", "schedules", "seconds", "strict", "what")
+_HINTS = {
+    **{name: f'use explore={{"{name}": ...}}' for name in _EXPLORE_ONLY},
+    "mode": "use live=True",
+    "schedule": 'use explore={"schedules": [...]}',
+}
 
 
 def marker_help() -> str:
@@ -60,7 +67,7 @@ def parse_marks(marks: Iterable[pytest.Mark]) -> dict[str, object]:
         if mark.args:
             text = f"the fake_credits marker takes keyword arguments such as balance=100, not {mark.args[0]!r}"
             raise OptionError(text, "")
-        options |= parse_options(mark.kwargs, MARKER_OPTIONS, "the fake_credits marker")
+        options |= parse_options(mark.kwargs, MARKER_OPTIONS, "the fake_credits marker", _HINTS)
     if "explore" in options:
         options["explore"] = _check_explore(options["explore"])
     return options

@@ -340,7 +340,10 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
             "--expires-in 5 has no effect with --bad expired",
         ),
         (["token", "ada", "--expires-in", "0"], "--expires-in.*0 is not in the range"),
-        (["explore", "--what", "lost_afte", "true"], "--what.*must be one of .*lost_after.*got 'lost_afte'"),
+        (
+            ["explore", "--what", "lost_afte", "true"],
+            "--what.*'lost_afte' is neither a kind .*; did you mean 'lost_after'",
+        ),
         (["explore", "--depth", "4", "true"], "--depth.*4 is not in the range 1<=x<=3"),
         (["explore", "--budget", "-1", "true"], "--budget.*-1 is not in the range 1<=x"),
         (["explore", "--schedule", "2", "true"], "--schedule.*invalid schedule '2': expected ':'"),

@@ -110,7 +110,7 @@ def test_each_hypothesis_example_is_explored(factory: Factory, price: int) -> No
 
 
 def test_invalid_loop_option_is_rejected_immediately(factory: Factory) -> None:
-    with pytest.raises(ValueError, match="`what` must be one of"):
+    with pytest.raises(ValueError, match="'lost_afte' is neither a kind .* did you mean 'lost_after'"):
         factory.explore("lost_afte")
     with pytest.raises(ValueError, match="explore must not be False"):
         factory.explore(False)

@@ -248,14 +248,20 @@ def test_markers_explore_option_sets_faults_depth_and_strictness(suite: Suite) -
 @pytest.mark.parametrize(
     ("args", "marker", "problem"),
     [
-        (["--fake-credits-explore-what=lost_afte"], "", "--fake-credits-explore-what: `what` must be one of default,"),
+        (["--fake-credits-explore-what=lost_afte"], "", "--fake-credits-explore-what: 'lost_afte' is neither a kind"),
         (["--fake-credits-explore-depth=4"], "", "--fake-credits-explore-depth: depth must be an integer from 1 to 3"),
         (["--fake-credits-explore-depth=x"], "", "--fake-credits-explore-depth must be 1, 2 or 3, got 'x'"),
         (["--fake-credits-explore-budget=-1"], "", "--fake-credits-explore-budget: budget must be an integer from 1"),
         (["--fake-credits-explore-report=no/folder/r.json"], "", "cannot write the report"),
         (["--fake-credits-schedule=2:x"], "", "--fake-credits-schedule: unknown fault 'x'"),
         (["--fake-credits-schedule=2"], "", "invalid schedule '2': expected ':' at the end"),
-        ([], "explore='lost_afte'", "explore='lost_afte': `what` must be one of"),
+        ([], "explore='lost_afte'", "explore='lost_afte': 'lost_afte' is neither a kind"),
+        ([], "explore='wrties'", "down, stale); did you mean 'writes'?"),
+        ([], "explore=3", 'explore must be True, False, a kind such as "writes", a fault, a list of faults or a map'),
+        ([], "explore={'schedules': []}", "schedules must contain at least one schedule, such as '2:lost_after'"),
+        ([], "explore={'schedules': ['2:lost']}", "unknown fault 'lost': did you mean 'lost_after'?"),
+        ([], "explore={'what': 'all', 'faults': []}", "what='all' selects the faults itself, so it can't be combined"),
+        ([], "explore={'faults': [], 'what': 'stale'}", "what='stale' selects the faults itself, so it can't be"),
         ([], "explore={'depht': 1}", "unknown option 'depht': did you mean 'depth'?"),
         ([], "explore={'depth': 4}", "depth must be an integer from 1 to 3, got 4"),
         ([], "explore={'budget': -1}", "budget must be an integer from 1 to 1000000, got -1"),
@@ -270,6 +276,20 @@ def test_bad_input_ends_the_run_before_any_test(suite: Suite, args: list[str], m
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert problem in text_of(result)
     assert "passed" not in text_of(result)
+
+
+@pytest.mark.parametrize(
+    ("flag", "problem"),
+    [
+        ("what=wirtes", "'wirtes' is neither a kind (default, writes, same, all) nor a fault (refused, "),
+        ("depth=5", "depth must be an integer from 1 to 3, got 5"),
+        ("budget=0", "budget must be an integer from 1 to 1000000, got 0"),
+    ],
+)
+def test_bad_flag_is_an_error_even_if_nothing_is_explored(suite: Suite, flag: str, problem: str) -> None:
+    result = suite(APPLICATION + READS, f"{EXPLORE}-{flag}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: fake-credits: {EXPLORE}-{flag.partition('=')[0]}: {problem}*"])
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,14 @@ def test_markers_merge_option_by_option(suite: Suite) -> None:
         ("faults=503", "*test_it: the fake_credits marker has faults=503: it must be a Rule, an effect such as *"),
         ("latency=True", "*test_it: the fake_credits marker has latency=True: it must be a number of milliseconds, *"),
         ("100", "*test_it: the fake_credits marker takes keyword arguments such as balance=100, not 100"),
+        ("schedule='2:silent'", "*test_it: *has no option 'schedule'; use explore={\"schedules\": [[]...]} (known: *"),
+        ("depth=1", "*test_it: *has no option 'depth'; use explore={\"depth\": ...} (known: *"),
+        (
+            "allow='unused_rule'",
+            "*test_it: *one or more of internal_errors, unrouted, unused_rules; did you mean 'unused_rules'?",
+        ),
+        ("allow=['unrouted', 'internal_error']", "*test_it: *unused_rules; did you mean 'internal_errors'?"),
+        ("auth_provider='clark'", "*test_it: *: it must be one of plain, clerk, *; did you mean 'clerk'?"),
         ("balance='1'", "*test_it: the fake_credits marker has balance='1': it must be an integer that*"),
     ],
 )

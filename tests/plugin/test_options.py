@@ -60,6 +60,8 @@ def test_option_sources_have_the_documented_precedence(
 @pytest.mark.parametrize(
     ("flags", "ini", "environment", "message"),
     [
+        (("--fake-credits-schedule=",), "", {}, "--fake-credits-schedule must not be empty"),
+        (("--fake-credits-seed=",), "fake_credits_seed = 1", {}, "--fake-credits-seed must not be empty"),
         (("--fake-credits-seed=x",), "", {}, "--fake-credits-seed must be an integer, got 'x'"),
         ((), "fake_credits_mode = lve", {}, "ini option fake_credits_mode must be one of in-process, live, got 'lve'"),
         (
@@ -92,6 +94,18 @@ def test_invalid_option_value_is_a_usage_error(
     result = suite(probe_source(), *flags, ini=ini)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: fake-credits: {message}"])
+
+
+def test_help_has_short_metavars_and_no_repetition(suite: Suite) -> None:
+    text = " ".join(suite("", "--help").stdout.str().split())
+    for part in (
+        "--fake-credits-seed=SEED random seed for every sandbox: an integer",
+        "--fake-credits-contract=FILE contract for every sandbox: a TOML file",
+        "--fake-credits-schedule=SCHEDULE schedule to replay, such as '2:lost_after'",
+        "exploring: default, writes, same, all, or fault names separated by commas",
+        "fake_credits_user_id (string): id of the default user (default: 'user-id')",
+    ):
+        assert part in text
 
 
 def test_folder_can_override_the_settings_fixture(suite: Suite, pytester: pytest.Pytester) -> None:
