@@ -1,8 +1,10 @@
 """Declarations that a test makes for exploration: invariants, and calls that belong to the test itself."""
 
+import inspect
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fake_credits.journal import JournalEntry
@@ -42,8 +44,10 @@ class Invariants:
     def always(self, check: Callable[[], object]) -> None:
         """Call a function after each commit; fail the test if the function returns False or raises AssertionError.
 
-        The function runs in the thread of the call that committed, and must not call the API.
+        The function runs in the thread of the call that committed, and must not call the API. Raises TypeError if
+        ``check`` is not a function, or is a coroutine function.
         """
+        _check_function("always", check)
         self.sandbox.fork_guard.check()
 
         def on_entry(entry: JournalEntry) -> None:
@@ -53,7 +57,11 @@ class Invariants:
         self.sandbox.journal.watch(on_entry)
 
     def eventually(self, check: Callable[[], object]) -> None:
-        """Call a function at the end of the test, after all scheduled writes, and fail the test as `always` does."""
+        """Call a function at the end of the test, after all scheduled writes, and fail the test as `always` does.
+
+        Raises TypeError if ``check`` is not a function, or is a coroutine function.
+        """
+        _check_function("eventually", check)
         self.sandbox.fork_guard.check()
 
         def check_finally() -> None:
@@ -63,11 +71,24 @@ class Invariants:
         self.sandbox.hooks.final_checks.append(check_finally)
 
 
+def _check_function(method: str, check: object) -> None:
+    if not callable(check):
+        raise TypeError(f"{method}() takes a function, not {type(check).__name__}: write {method}(lambda: ...)")
+    if inspect.iscoroutinefunction(check):
+        raise TypeError(f"{method}() takes a function, not a coroutine function: write def, not async def")
+
+
 def _run_check(sandbox: Sandbox, check: Callable[[], object], when: str) -> None:
     try:
         problem = f"returned False {when}" if check() is False else ""
     except AssertionError as error:
         problem = f"failed {when}: {error}" if str(error) else f"failed {when}"
     if problem:
-        name = getattr(check, "__qualname__", repr(check)).rpartition(".<locals>.")[2]
-        sandbox.add_problem(f"invariant {name} {problem}")
+        sandbox.add_problem(f"invariant {_name_of(check)} {problem}")
+
+
+def _name_of(check: Callable[[], object]) -> str:
+    """Return a function's name or, for a lambda, its file and line."""
+    if inspect.isfunction(check) and check.__name__ == "<lambda>":
+        return f"at {Path(check.__code__.co_filename).name}:{check.__code__.co_firstlineno}"
+    return getattr(check, "__qualname__", repr(check)).rpartition(".<locals>.")[2]

@@ -1,5 +1,8 @@
 """Test the exploration API in an ordinary test run: invariants, `aside` and `explored`."""
 
+import inspect
+from typing import Any
+
 import pytest
 
 from fake_credits import FakeCredits
@@ -45,11 +48,25 @@ def test_failed_assertion_of_an_invariant_is_quoted(credits: FakeCredits) -> Non
 def test_eventual_invariant_is_checked_once_all_writes_are_applied(credits: FakeCredits) -> None:
     credits.faults.add(LateWrite(after_ms=60_000), "createTransaction")
     credits.eventually(lambda: credits.balance("ada") == 90)
+    line = inspect.stack()[0].lineno + 1
     credits.eventually(lambda: credits.balance("ada") == 100)
     client = credits.server_client
     with pytest.raises(Exception, match="no response"):
         client.create_transaction("app-id", "ada", delta=-10, reason="consume")
-    assert credits.problems() == ["invariant <lambda> returned False at the end of the test"]
+    assert credits.problems() == [f"invariant at test_invariants.py:{line} returned False at the end of the test"]
+
+
+@pytest.mark.parametrize("method", ["always", "eventually"])
+def test_check_that_is_not_a_function_is_rejected_immediately(credits: FakeCredits, method: str) -> None:
+    async def check() -> bool:
+        return True
+
+    declare: Any = getattr(credits, method)
+    with pytest.raises(TypeError, match=rf"^{method}\(\) takes a function, not bool: write {method}\(lambda: ...\)$"):
+        declare(credits.balance("ada") >= 0)
+    with pytest.raises(TypeError, match=rf"^{method}\(\) takes a function, not a coroutine function: write def"):
+        declare(check)
+    assert credits.problems() == []
 
 
 def test_outside_an_exploration_there_is_no_schedule_and_aside_does_nothing(credits: FakeCredits) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Factory", "TrackedSandbox"]
 
+_UNPROVEN = ("unrouted", "unused_rules")  # the kinds of problems because of which a passing test proves nothing
 _NOT_HERE_HINTS = {"allow": "use allow= in the marker", "explore": "loop over its method explore()"}
 
 
@@ -282,15 +283,21 @@ class Factory:
             tracked.start_call()
 
     def problems(self, allowed: Callable[[], Any]) -> tuple[list[str], BaseException | None]:
-        """Return the problems that should fail an otherwise passing test, and the first exception behind one of them.
+        """Return the paragraphs of the message with which a passing test should fail, and the exception that caused it.
 
-        ``allowed`` returns the checks that are turned off; it is called only if there are problems.
+        Without problems, the list is empty. ``allowed`` returns the checks that are turned off; it is called only if
+        there are problems.
         """
         found = [problem for tracked in self._tracked for problem in tracked.problems()]
         off = allowed() if found else ()
         kept = [problem for problem in found if problem.kind not in off]
+        if not kept:
+            return [], None
         errors = (problem.source for problem in kept if isinstance(problem.source, BaseException))
-        return [_describe_problem(problem) for problem in kept], next(errors, None)
+        first, *others = map(_describe_problem, kept)
+        is_unproven = all(problem.kind in _UNPROVEN for problem in kept)
+        verdict = f"The test passed{' but proves nothing, so' if is_unproven else ', but'} fake-credits failed it."
+        return [first, f"{verdict}{' Other problems:' if others else ''}", *others], next(errors, None)
 
     def close(self) -> None:
         """Close the open sandboxes, and stop the live servers."""

@@ -85,7 +85,8 @@ def test_internal_error_fails_the_passing_test_once(suite: Suite) -> None:
     for test in ("allowed_bug", "expected_errors_pass", "shared_is_reported_once"):
         result.stdout.fnmatch_lines([f"PASSED test_suite.py::test_{test}"])
     text = result.stdout.str()
-    assert text.count("\nThe test passed but proves nothing, so fake-credits failed it") == 4
+    assert text.count("\nThe test passed, but fake-credits failed it.") == 4
+    assert "proves nothing" not in text
     assert "FAILED test_suite.py::test_ledger - Failed: the ledger is incon" in text, "the summary tells the reason"
     assert "in _bug" in text
     assert "assert 'own' == 'failure'" in text
@@ -129,6 +130,15 @@ def test_left_over(fake_credits):
 @pytest.mark.fake_credits(faults=[Rule(effect=Reset(), nth=2, optional=True)], balance=1)
 def test_optional(fake_credits):
     fake_credits.server_client.get_balance("app-id", "user-id")
+
+
+def test_broken_invariant(fake_credits):
+    fake_credits.eventually(lambda: fake_credits.users() != ())
+
+
+def test_several_problems(fake_credits):
+    fake_credits.eventually(lambda: False)
+    fake_credits.faults.add(Reset(), "getBalance")
 
 
 @pytest.mark.fake_credits(faults=[Rule(effect=Reset(), nth=2)], allow="unused_rules")
@@ -175,17 +185,33 @@ def test_report(fake_credits):
 """
 
 
+PROVES_NOTHING = "\nThe test passed but proves nothing, so fake-credits failed it.\n"
+
+
+def section_of(text: str, test: str) -> str:
+    """Return the part of pytest's output that belongs to a failed test."""
+    return text[text.index(f"_ {test} _") :].split("\n___")[0]
+
+
 def test_unused_rules_and_unreleased_gates_fail_a_passing_test(suite: Suite) -> None:
     result = suite(FAULT_SUITE)
     text = result.stdout.str()
     for test in ("unused", "unused_in_a_block", "left_over", "hangs_and_swallows_it", "gate_at_its_limit", "report"):
         assert f"FAILED test_suite.py::test_{test}" in text, text
-    result.assert_outcomes(failed=6, passed=4)
+    result.assert_outcomes(failed=8, passed=4)
     assert "the scripted rule 'second' never fired (1 call matched it)" in text
     assert "has entries left: ok" in text
     assert "getBalance for user-id would hang forever: it is held at gate 'door'" in text
     assert "getBalance for user-id was still held at gate 'door' after 0.01 s" in text
     assert "rules (matched calls on which they fired): reset#1 0 of 0" in text
+    for test in ("unused", "unused_in_a_block", "left_over"):
+        assert PROVES_NOTHING in section_of(text, f"test_{test}")
+    for test in ("hangs_and_swallows_it", "gate_at_its_limit", "broken_invariant", "several_problems"):
+        assert PROVES_NOTHING not in section_of(text, f"test_{test}")
+        assert "\nThe test passed, but fake-credits failed it." in section_of(text, f"test_{test}")
+    assert "invariant at test_suite.py:31 returned False at the end" in section_of(text, "test_broken_invariant")
+    problems = section_of(text, "test_several_problems")
+    assert problems.index("failed it. Other problems:") < problems.index("the rule 'reset#1' never fired")
 
 
 PROVES_NOTHING_SUITE = """
@@ -314,7 +340,8 @@ def test_unmatched_gates_rules_and_paths_fail_a_passing_test(suite: Suite) -> No
     }
     text = result.stdout.str()
     for test, message in expected.items():
-        assert f"\n{message}" in text[text.index(f"_ {test} _") :].split("\n___")[0], test
+        assert f"\n{message}" in section_of(text, test), test
+        assert PROVES_NOTHING in section_of(text, test), test
     result.assert_outcomes(failed=len(expected), passed=6)
 
 
