@@ -61,13 +61,13 @@ def explore(options: ExploreFlags, command: tuple[str, ...], arguments: Sequence
     flags = _replay_flags(arguments[: len(arguments) - len(command)])
     with command_server(options, sandbox) as server:
         exploration = explorer.explore(server, ExploredCommand(command, flags))
-    if explorer.stop_signal:
-        return 128 + explorer.stop_signal
-    if exploration.error:
+    if exploration.error and not explorer.stop_signal:
         raise click.UsageError(f"--schedule: {exploration.error}")
     documents = [exploration_to_json(exploration)]
     for path in options.reports:
         write_report(str(path), documents)
+    if explorer.stop_signal:
+        return 128 + explorer.stop_signal
     if options.format != "text":
         click.echo(render_documents(options.format, documents), nl=False)
     elif not exploration.skip_reason and not exploration.leaks:
@@ -140,8 +140,16 @@ class CommandExplorer:
                 progress.show()
                 for future in [pool.submit(self._run, server, command, recorder) for recorder in batch]:
                     future.result()
+                if self.stop_signal:
+                    break  # before the runs that have been terminated are judged
         progress.clear()
         exploration.notes += self._notes()
+        if self.stop_signal:
+            when = f"after {progress.describe()}" if exploration.results else "before the first run with faults ended"
+            note = f"the exploration was interrupted {when}"
+            exploration.duration_s = progress.elapsed_s
+            exploration.notes.append(note)
+            click.echo(note, err=True)
         return exploration
 
     def stop(self, signal_number: int) -> None:
@@ -237,10 +245,16 @@ class _Progress:
         self._started_s = monotonic_s()
         self._is_visible = sys.stderr.isatty()
 
+    @property
+    def elapsed_s(self) -> float:
+        return monotonic_s() - self._started_s
+
+    def describe(self) -> str:
+        return self._exploration.describe_progress(self.elapsed_s)
+
     def show(self) -> None:
         if self._is_visible:
-            text = self._exploration.describe_progress(monotonic_s() - self._started_s)
-            click.echo(f"\r\x1b[2K{text}", err=True, nl=False)
+            click.echo(f"\r\x1b[2K{self.describe()}", err=True, nl=False)
 
     def clear(self) -> None:
         if self._is_visible:

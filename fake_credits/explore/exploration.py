@@ -100,6 +100,7 @@ class Exploration:
         self._stable_ids: frozenset[str] = frozenset()
         self._default_application = ""
         self._started_s = 0.0
+        self._running_count = 0
         self._plan: Plan | None = None
         self._search: OrderSearch | None = None
 
@@ -119,8 +120,8 @@ class Exploration:
 
     @property
     def remaining(self) -> int:
-        """Return how many planned schedules and orders are still to be run within the budget."""
-        planned = len(self._plan or ()) + len(self._search or ())
+        """Return how many planned schedules and orders are running or still to be run within the budget."""
+        planned = self._running_count + len(self._plan or ()) + len(self._search or ())
         return min(planned, self.options.budget - len(self.results) - len(self.orders))
 
     def describe_progress(self, elapsed_s: float) -> str:
@@ -183,7 +184,9 @@ class Exploration:
     def _fault_runs(self, size: int) -> Iterator[list[Recorder]]:
         for schedules in self._schedules(size):
             recorders = [self._new_recorder(schedule) for schedule in schedules]
+            self._running_count = len(recorders)
             yield recorders
+            self._running_count = 0
             for recorder in recorders:
                 judgement = judge(recorder.run, self.reference, self.options)
                 self.results.append(JudgedRun(recorder.run, judgement, recorder.label))
@@ -225,16 +228,17 @@ class Exploration:
 
     def _resolve(self, text: str) -> Schedule:
         calls = self.reference.application_calls
+        subject = "the test" if self.command is None else "the command"
         schedule: list[Injection] = []
         for call, fault in parse_schedule(text):
             key = call
             if isinstance(call, int):
                 if call > len(calls):
                     made = pluralize(len(calls), "call")
-                    raise ScheduleError(f"schedule {text!r} names call {call}, but the test makes {made}")
+                    raise ScheduleError(f"schedule {text!r} names call {call}, but {subject} makes {made}")
                 key = calls[call - 1].key
             elif not schedule and not any(call.matches(each.key) for each in calls):
-                raise ScheduleError(f"schedule {text!r} names the call {call}, which the test does not make")
+                raise ScheduleError(f"schedule {text!r} names the call {call}, which {subject} does not make")
             if isinstance(key, CallKey) and not fault.applies_to(key.operation):
                 raise ScheduleError(f"schedule {text!r}: {fault.name} does not apply to {key.operation}")
             schedule.append(Injection(key, fault))

@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import re
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -122,6 +124,9 @@ class FunctionRunner:
 
     def start(self, _command: object, env: Mapping[str, str], _mark: str) -> "FunctionCall":
         return FunctionCall(lambda: self._call(env))
+
+    def stop(self) -> None:
+        """Stop nothing: the exploration starts no further runs."""
 
     def _call(self, env: Mapping[str, str]) -> CommandResult:
         code, output = 0, env["CREDITS_API_KEY"] if self._always_prints_key else ""
@@ -294,7 +299,7 @@ def test_differing_fault_free_runs_are_noted(run_function: Report, function: Fun
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"schedule": "9:refused"}, "--schedule: .*names call 9, but the test makes 1 call"),
+        ({"schedule": "9:refused"}, "--schedule: .*names call 9, but the command makes 1 call"),
         ({"api_key": "key", "jobs": 2}, "--api-key requires --jobs 1"),
         ({"scenarios": ("flaky",)}, "--scenario can't be used with explore"),
     ],
@@ -311,9 +316,31 @@ def test_schedule_naming_a_missing_call_runs_the_command_only_without_faults(run
         charge(api)
         balances.append(api.get_balance(APP, "ada").balance)
 
-    with pytest.raises(click.UsageError, match="names the call listUsers, which the test does not make"):
+    with pytest.raises(click.UsageError, match="names the call listUsers, which the command does not make"):
         run_function(spend, schedule="listUsers:refused")
     assert balances == [90, 90, 90]  # two runs at the start and one at the end
+
+
+def interrupt(api: ServerClient) -> None:
+    signal.raise_signal(signal.SIGINT)
+    charge(api)
+
+
+def test_interrupted_exploration_reports_the_completed_runs(
+    run_function: Report, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = run_function(varying(charge, charge, charge, interrupt), ["lost_before", "refused"])
+    assert report["exit_code"] == 130
+    assert [each["schedule"] for each in report["schedules"]] == ["1:refused"]
+    (note,) = report["notes"]
+    assert re.fullmatch("the exploration was interrupted after 1 of 2 runs, [0-9]+ s left", note)
+    assert capsys.readouterr() == ("", f"{note}\n")
+
+
+def test_exploration_interrupted_in_a_fault_free_run_reports_no_runs(run_function: Report) -> None:
+    report = run_function(varying(interrupt), ["refused"])
+    assert (report["exit_code"], report["schedules"]) == (130, [])
+    assert report["notes"] == ["the exploration was interrupted before the first run with faults ended"]
 
 
 def test_given_api_key_is_used_in_each_run(run_function: Report) -> None:
