@@ -20,7 +20,7 @@ from pathlib import Path
 from fake_credits.cli.bootstrap import create_control_plane, create_sandbox, server_env
 from fake_credits.cli.flags import RunFlags
 from fake_credits.cli.https import tls_setup, trust_env
-from fake_credits.cli.output import ExchangeLog, print_problems
+from fake_credits.cli.output import STDERR, ExchangeLog, print_lines, print_problems
 from fake_credits.cli.processes import (
     KILL_TIMEOUT_S,
     adopt_orphans,
@@ -58,6 +58,7 @@ class _ChildProcess:
         self._grace_s = grace_s
         self._process: subprocess.Popen[bytes] | None = None
         self._pending_signals: list[int] = []
+        self._is_overdue = False
         handle_signals(_FORWARDED_SIGNALS, self._on_signal)
 
     def run(self, command: tuple[str, ...], env: dict[str, str]) -> int:
@@ -66,6 +67,9 @@ class _ChildProcess:
         for number in self._pending_signals:
             self._forward(process, number)
         return_code = process.wait()
+        if self._is_overdue and return_code == -signal.SIGKILL:
+            limit = f"{self._grace_s:g} s"
+            print_lines(STDERR, f"The command did not stop within {limit} and was killed (see --grace).")
         if adopts_orphans:
             _terminate_orphans(self._grace_s)
         return exit_code_of(return_code)
@@ -83,9 +87,13 @@ class _ChildProcess:
             return
         process.send_signal(number)
         if number in _FATAL_SIGNALS:
-            kill_timer = threading.Timer(self._grace_s, process.kill)
+            kill_timer = threading.Timer(self._grace_s, self._kill, [process])
             kill_timer.daemon = True
             kill_timer.start()
+
+    def _kill(self, process: "subprocess.Popen[bytes]") -> None:
+        self._is_overdue = True
+        process.kill()
 
 
 def _is_foreground() -> bool:

@@ -200,6 +200,7 @@ def test_command_that_ignores_sigterm_is_killed_after_grace(start: Start, tmp_pa
     cli_process = start("run", "--grace", "0.2", "--", "sh", "-c", script + "while :; do sleep 0.05; done")
     child = wait_for_process_id(tmp_path / "pid")
     assert cli_process.stop() == 137
+    assert cli_process.err == "The command did not stop within 0.2 s and was killed (see --grace).\n"
     assert not is_alive(child)
 
 
