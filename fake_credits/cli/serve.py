@@ -28,6 +28,7 @@ from fake_credits.contract import Operation
 from fake_credits.sandbox import Sandbox
 from fake_credits.transports.live import BindOptions, ServerRunner, bind, new_event_loop, reachable_host
 
+_PORT_ERRORS = (errno.EADDRINUSE, errno.EACCES)
 _READY_FILE_FLAG = "--ready-file"
 
 
@@ -76,7 +77,8 @@ def report_bind_errors(address: BindOptions) -> Generator[None]:
     except OSError as error:
         if error.errno == errno.EPERM:  # from `bind`, for a non-loopback address; a privileged port causes EACCES
             raise click.UsageError(f"--host {error.strerror}") from error
-        message = f"can't listen on {address.host} port {address.port}: {error.strerror or error}"
+        hint = "; use another --port, or --port 0 for a free one" if error.errno in _PORT_ERRORS else ""
+        message = f"can't listen on {address.host} port {address.port}: {error.strerror or error}{hint}"
         raise BindError(message) from error
 
 

@@ -227,7 +227,10 @@ def test_port_in_use_exits_with_3(tmp_path: Path) -> None:
             env=clean_environment(),
         )
     assert result.returncode == 3
-    assert f"Error: can't listen on 127.0.0.1 port {port}: Address already in use" in result.stderr
+    assert (
+        f"Error: can't listen on 127.0.0.1 port {port}: Address already in use; use another --port, " in result.stderr
+    )
+    assert "or --port 0 for a free one" in result.stderr
     assert "Traceback" not in result.stderr
     assert ready.read_text() == "the other server's"
 
