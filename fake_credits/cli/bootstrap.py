@@ -31,7 +31,7 @@ CA_VARIABLE = "CREDITS_CA_FILE"
 """The environment variable for the generated CA's path; `fake_credits.transports.environment` defines the others."""
 
 _ENV_TOKEN_LIFETIME_S = 24 * 3600
-_FLAGS_BY_OPTION = {"users": "user", "faults": "scenario", "keep_headers": "keep-header"}
+_FLAGS_BY_OPTION = {"users": "user", "faults": "scenario", "keep_headers": "keep-header", "cors_origins": "cors-origin"}
 
 
 def create_sandbox(options: ServerFlags) -> Sandbox:
@@ -39,7 +39,7 @@ def create_sandbox(options: ServerFlags) -> Sandbox:
     for name, count in Counter(name for name, _ in options.users).items():
         if count > 1:
             raise click.UsageError(f"--user {name!r} appears {count} times: pass each user once")
-    _check_default_ids(options)
+    _check_default_user(options)
     values = {name: getattr(options, name) for name in OPTION_RULES if hasattr(options, name)}
     values |= {"users": dict(options.users), "trust": dict(options.trust), "faults": options.scenarios}
     if options.world is not None:
@@ -58,11 +58,18 @@ def create_sandbox(options: ServerFlags) -> Sandbox:
 
         if isinstance(error, WorldError):  # raised while the world's users are being created
             raise click.ClickException(f"--world: {error}") from None
-        raise click.UsageError(str(error)) from None
+        message = str(error)
+        for name in ("keep_headers", "cors_origins"):
+            message = message.replace(name, f"--{_FLAGS_BY_OPTION[name]}")
+        raise click.UsageError(message) from None
 
 
-def _check_default_ids(options: ServerFlags) -> None:
-    """Raise UsageError if the contract does not allow the default application or user id."""
+def _check_default_user(options: ServerFlags) -> None:
+    """Raise UsageError if the contract does not allow the default ids, or if the default user has two balances."""
+    balance = dict(options.users).get(options.user_id, options.balance)
+    if options.balance not in (None, balance):
+        flags = f"--balance {options.balance} and --user {options.user_id}={balance}"
+        raise click.UsageError(f"{flags} contradict each other: use only one of them")
     for kind, value in (("application", options.application_id), ("user", options.user_id)):
         try:
             check_id(kind, value, options.contract)

@@ -9,6 +9,7 @@ import math
 import os
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from string import Formatter
 from typing import Any, get_args
@@ -31,7 +32,15 @@ def parse_id(text: str) -> str:
 
 def _header_value(text: str) -> str:
     if not re.fullmatch(r"[\x21-\x7e]{1,256}", text):
-        raise ValueError("must be 1 to 256 visible ASCII characters without spaces, because it is sent in a header")
+        raise ValueError(
+            "the value must be 1 to 256 visible ASCII characters without spaces, because it is sent in a header"
+        )
+    return text
+
+
+def _header_name(text: str) -> str:
+    if not text:
+        raise ValueError("a header name must not be empty")
     return text
 
 
@@ -77,8 +86,8 @@ def _bad_token_kind(text: str) -> object:
     return click.Choice(tuple(BAD_TOKENS))(text)
 
 
-def _seconds(text: str) -> float:
-    seconds: float = click.FloatRange(0, 10**6)(text)
+def _seconds(text: str, *, is_zero_allowed: bool = True) -> float:
+    seconds: float = click.FloatRange(0, 10**6, min_open=not is_zero_allowed)(text)
     if math.isnan(seconds):  # NaN passes every range check
         raise ValueError(f"{text!r} is not a number of seconds")
     return seconds
@@ -122,9 +131,12 @@ def writable_file(text: str) -> Path:
 
 
 def _issuer_and_file(text: str) -> tuple[str, Path]:
+    from fake_credits.tokens.minting import trusted_issuer
+
     issuer, _, path = text.rpartition("=")
     if not issuer:
         raise ValueError(f"{text!r} does not have the form ISSUER=FILE")
+    trusted_issuer(issuer, path)
     return issuer, Path(path)
 
 
@@ -159,6 +171,7 @@ _KEY = Parsed("KEY", _header_value)
 _LOG_FORMAT = click.Choice(("text", "json", "off"))
 _PROVIDER = Parsed("NAME", click.Choice(get_args(AuthProviderName)))
 _SECONDS = Parsed("SECONDS", _seconds)
+_POSITIVE_SECONDS = Parsed("SECONDS", partial(_seconds, is_zero_allowed=False))
 _WORLD = Parsed("WORLD")
 _WRITABLE_FILE = Parsed("FILE", writable_file)
 
@@ -228,7 +241,10 @@ class ServerFlags:
     )
     log: str = _flag("Output", "text", "Log one line per exchange to stderr, and a summary on exit.", _LOG_FORMAT)
     keep_headers: tuple[str, ...] = _flag(
-        "Output", (), "Keep this request header in the journal and in --log json output. Repeatable.", Parsed("NAME")
+        "Output",
+        (),
+        "Keep this request header in the journal and in --log json output. Repeatable.",
+        Parsed("NAME", _header_name),
     )
 
 
@@ -301,7 +317,7 @@ class ExploreFlags(RunFlags):
         "Command",
         None,
         "Time limit per run, in seconds (default: 5 times as long as a fault-free run, but at least 10).",
-        _SECONDS,
+        _POSITIVE_SECONDS,
     )
     format: str = _flag("Output", "text", "Format of the report on stdout.", click.Choice(_REPORT_FORMATS))
     reports: tuple[Path, ...] = _flag(

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import click
 
 from fake_credits.cli import flags
-from fake_credits.cli.parameters import ARGUMENTS_KEY, FlagCommand, Parsed, options_from
+from fake_credits.cli.parameters import ARGUMENTS_KEY, FlagCommand, FlagGroup, Parsed, options_from
 from fake_credits.cli.signals import INTERRUPTED_EXIT_CODE, exit_at_signals
 
 
@@ -39,7 +39,7 @@ def main() -> None:
         sys.exit(click.ClickException.exit_code)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=FlagGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="fake-credits", message="%(version)s")
 def cli() -> None:
     """A fake Credits Management API for tests: stateful, in-memory, deterministic.

@@ -26,6 +26,7 @@ _EXCLUSIVE_FLAGS = (
     ("tls_ca", "tls_key"),
     ("bad", "expires_in"),
 )
+_RUNNERS = ("run", "explore")
 _SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://\S+:[0-9]+")
 
 
@@ -44,9 +45,19 @@ class FlagCommand(click.Command):
                 formatter.write_dl(records)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments, and keep them in ``ctx.meta``."""
+        """Parse the arguments, and keep them in ``ctx.meta``; name the commands that have an unknown flag."""
         ctx.meta[ARGUMENTS_KEY] = tuple(args)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            flag = error.option_name
+            names = _commands_with_flag(ctx.parent, flag)
+            if not names:
+                raise
+            owners = ", ".join(f"`{name}`" for name in names)
+            note = f"; `{ctx.info_name}` picks a free port" if flag == "--port" and ctx.info_name in _RUNNERS else ""
+            message = f"No such option {flag!r}: it is an option of {owners}{note}."
+            raise click.NoSuchOption(flag, message, ctx=ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, ignoring environment variables that conflict with a flag on the command line."""
@@ -62,6 +73,36 @@ class FlagCommand(click.Command):
         return super().invoke(ctx)
 
 
+class FlagGroup(click.Group):
+    """A group that explains where a flag belongs if it precedes the command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments up to the command."""
+        given = tuple(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            flag = error.option_name
+            names = _commands_with_flag(ctx, flag)
+            if not names:
+                raise
+            name = next((argument for argument in given if argument in names), names[0])
+            example = f"{ctx.command_path} {name} {flag}"
+            message = f"No such option {flag!r}: options follow the command, as in `{example}`."
+            raise click.NoSuchOption(flag, message, ctx=ctx) from None
+
+
+def _commands_with_flag(group: click.Context | None, flag: str) -> list[str]:
+    """Return the names of a group's commands that have a flag, in the order of the help."""
+    if group is None or not isinstance(group.command, click.Group):
+        return []
+    return [
+        name
+        for name, command in group.command.commands.items()
+        if any(flag in param.opts and not getattr(param, "hidden", False) for param in command.params)
+    ]
+
+
 def _overrides(ctx: click.Context, name: str, other: str) -> bool:
     """Return whether ``name`` was set on the command line and ``other`` in the environment."""
     is_given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
@@ -74,6 +115,13 @@ class FlagOption(click.Option):
     def __init__(self, *args: Any, heading: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.heading = heading
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """Return the flag or, if its value comes from the environment, the variable and the flag."""
+        flag = self.opts[0]
+        source = ctx.get_parameter_source(self.name) if ctx and self.name else None
+        is_variable = source is ParameterSource.ENVIRONMENT
+        return f"the environment variable {self.envvar!r} ({flag})" if is_variable else repr(flag)
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
         """Return the variable's value, or None if it is a Kubernetes Service's address, such as tcp://10.0.0.7:8402.
