@@ -56,6 +56,15 @@ def test_eventual_invariant_is_checked_once_all_writes_are_applied(credits: Fake
     assert credits.problems() == [f"invariant at test_invariants.py:{line} returned False at the end of the test"]
 
 
+def test_without_commits_only_eventual_invariants_are_checked(credits: FakeCredits) -> None:
+    seen: list[str] = []
+    credits.always(lambda: seen.append("always"))
+    credits.eventually(lambda: seen.append("eventually"))
+    credits.user("bob", balance=5)
+    credits.server_client.get_balance("app-id", "ada")
+    assert (credits.problems(), seen) == ([], ["eventually"])
+
+
 @pytest.mark.parametrize("method", ["always", "eventually"])
 def test_check_that_is_not_a_function_is_rejected_immediately(credits: FakeCredits, method: str) -> None:
     async def check() -> bool:

@@ -231,7 +231,7 @@ def _marker(judged: JudgedRun) -> str:
     """Return a marker that reproduces the run's failure, without exploration if possible."""
     run = judged.run
     if run.outcome.status != "failed":
-        return f"@pytest.mark.fake_credits(explore={{'schedules': [{judged.text!r}]}})"
+        return f"@pytest.mark.fake_credits(explore={{'schedules': [{judged.text!r}]}})  # above the test's own marker"
     calls_by_fault: dict[str, list[ObservedCall]] = {}
     for call in run.faulted_calls:
         calls_by_fault.setdefault(call.fault, []).append(call)

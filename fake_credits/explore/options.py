@@ -124,7 +124,7 @@ def parse_explore(value: object, defaults: ExploreOptions) -> ExploreOptions | N
     if not isinstance(value, str | Sequence | Effect | Rule):
         expected = 'True, False, a kind such as "writes", a fault, a list of faults or a mapping'
         raise ValueError(f"explore must be {expected}, got {value!r:.200}")
-    return required.with_what(value)
+    return required.with_what(cast("object", value))
 
 
 def _parse_faults(value: object) -> tuple[CallFault, ...]:

@@ -56,7 +56,8 @@ def marker_help() -> str:
     names = ", ".join(f"{name}=" for name in MARKER_OPTIONS)
     return (
         f"fake_credits({names}): initial options of the test's sandbox; "
-        "markers on the module, class, function and parameter are merged option by option, and the nearest wins"
+        "markers on the module, class, function and parameter are merged option by option, and the nearest wins (of "
+        "several decorators on one function, the uppermost)"
     )
 
 

@@ -93,14 +93,20 @@ def test_replay_line_and_marker_reproduce_the_finding_as_an_ordinary_failure(sui
 
 
 def test_finding_in_a_test_that_passes_is_reproduced_too(suite: Suite) -> None:
-    source = APPLICATION + "def test_trusting(fake_credits):\n    buy(fake_credits.server_client)\n"
-    text = text_of(suite(source, EXPLORE))
+    """Above the test's own marker, the marker from the report takes precedence."""
+    test = "@pytest.mark.fake_credits(explore=True)\ndef test_trusting(fake_credits):\n"
+    source = f"{APPLICATION}{test}    buy(fake_credits.server_client)\n"
+    text = text_of(suite(source))
     assert "Charged twice (2, lost after)" in text
     replay = next(re.finditer("Replay: +pytest (.*)", text))[1]
     suite(source, *shlex.split(replay)).assert_outcomes(failed=1)
     marker = next(re.finditer("As a test: (.*)", text))[1]
-    assert marker == "@pytest.mark.fake_credits(explore={'schedules': ['2:lost_after']})"
-    suite(source.replace("def test_trusting", f"{marker}\ndef test_trusting")).assert_outcomes(failed=1)
+    code, _, comment = marker.partition("  # ")
+    assert code == "@pytest.mark.fake_credits(explore={'schedules': ['2:lost_after']})"
+    assert comment == "above the test's own marker"
+    result = suite(source.replace(test, f"{marker}\n{test}"))
+    result.assert_outcomes(failed=1)
+    assert "fake-credits: 1 schedule: 1 charged twice" in text_of(result)
 
 
 def test_everything_that_is_not_explored_is_listed_with_the_reason(suite: Suite) -> None:

@@ -29,6 +29,7 @@ class TestClass:
         assert options(fake_credits) == (1, 2, "frozen")
 
     @pytest.mark.fake_credits(balance=3)
+    @pytest.mark.fake_credits(balance=2)
     def test_function(self, fake_credits):
         assert options(fake_credits) == (3, 2, "frozen")
 
@@ -62,7 +63,10 @@ def test_no_options(fake_credits):
 
 
 def test_markers_merge_option_by_option(suite: Suite) -> None:
-    """For each option, the nearest marker that sets it wins: module, class, subclass, function or parameter."""
+    """For each option, the nearest marker that sets it wins: module, class, subclass, function or parameter.
+
+    Of several decorators on one function, the uppermost wins.
+    """
     suite(MERGED_MARKERS).assert_outcomes(passed=8)
 
 
@@ -111,6 +115,37 @@ def test_unknown_world_fails_only_its_tests_setup(suite: Suite) -> None:
     )
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(["cannot create the sandbox: unknown world 'edgy', *'edge'*"])
+
+
+@pytest.mark.parametrize(
+    ("mark", "problem"),
+    [
+        ("faults=['lost_aftr']", "faults, entry 1: unknown preset 'lost_aftr': use *"),
+        ("latency='uniform(a)'", "latency is 'uniform(a)': it must be *"),
+        ("intercept='nothing'", "invalid base URL 'nothing' to intercept: *"),
+        ("users={'ada': -1}", "the balance of 'ada' must be from 0 to *"),
+        ("contract='no.toml'", "contract: *no.toml: the file can't be read: *"),
+    ],
+)
+def test_value_that_is_checked_with_the_sandbox_fails_only_the_setup(suite: Suite, mark: str, problem: str) -> None:
+    result = suite(
+        f"import pytest\n@pytest.mark.fake_credits({mark})\ndef test_it(fake_credits): pass\ndef test_other(): pass"
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines([f"cannot create the sandbox: {problem}"])
+
+
+def test_empty_api_key_means_a_new_random_key(suite: Suite) -> None:
+    source = """
+        import pytest
+
+        @pytest.mark.parametrize("number", [1, 2])
+        @pytest.mark.fake_credits(api_key="")
+        def test_it(fake_credits, number, seen=set()):
+            seen.add(fake_credits.api_key)
+            assert "" not in seen and len(seen) == number
+        """
+    suite(source).assert_outcomes(passed=2)
 
 
 def test_marker_with_unknown_fault_field_suggests_the_right_one(suite: Suite) -> None:
