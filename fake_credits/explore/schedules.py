@@ -15,7 +15,7 @@ from fake_credits.contract.types import READ_OPERATIONS, WRITE_OPERATIONS
 from fake_credits.errors import did_you_mean
 from fake_credits.faults.declarations import rule_from, rule_to_json
 from fake_credits.faults.effects import Hang, NotJson, Reset, StaleRead, Status
-from fake_credits.faults.effects.base import FaultError
+from fake_credits.faults.effects.base import Effect, FaultError
 from fake_credits.faults.rule import Rule
 
 _ANONYMOUS = "\0"  # no id contains a control character
@@ -158,8 +158,10 @@ def parse_fault(source: object) -> CallFault:
             return FAULTS[source]
         hint = did_you_mean(source, FAULTS, min_similarity=MIN_FAULT_SIMILARITY)
         raise ScheduleError(f"unknown fault {source!r}{hint} (use one of {', '.join(FAULTS)})")
+    if not isinstance(source, Effect | Mapping | Rule):
+        raise ScheduleError(f"invalid fault {source!r:.200}: it must be a name, an effect, a Rule or a JSON object")
     try:
-        rule = rule_from(source)
+        rule = rule_from(cast("object", source))
     except FaultError as error:
         raise ScheduleError(f"invalid fault {source!r:.200}: {error}") from None
     members = {name: value for name, value in rule_to_json(rule).items() if name != "client"}  # implied by the effect

@@ -264,6 +264,7 @@ def test_markers_explore_option_sets_faults_depth_and_strictness(suite: Suite) -
         ([], "explore='lost_afte'", "explore='lost_afte': 'lost_afte' is neither a kind"),
         ([], "explore='wrties'", "down, stale); did you mean 'writes'?"),
         ([], "explore=3", 'explore must be True, False, a kind such as "writes", a fault, a list of faults or a map'),
+        ([], "explore=[3]", "invalid fault 3: it must be a name, an effect, a Rule or a JSON object"),
         ([], "explore={'schedules': []}", "schedules must contain at least one schedule, such as '2:lost_after'"),
         ([], "explore={'schedules': ['2:lost']}", "unknown fault 'lost': did you mean 'lost_after'?"),
         ([], "explore={'what': 'all', 'faults': []}", "what='all' selects the faults itself, so it can't be combined"),
