@@ -16,6 +16,7 @@ from fake_credits.cli.output import ExchangeLog, print_loading
 from fake_credits.clock import wall_clock_ms
 from fake_credits.contract import Contract
 from fake_credits.control.app import ControlPlane
+from fake_credits.errors import ApplicationNotFound
 from fake_credits.files import atomic_file
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import OPTION_RULES, OptionError, SandboxOptions, check_id
@@ -36,9 +37,10 @@ _FLAGS_BY_OPTION = {"users": "user", "faults": "scenario", "keep_headers": "keep
 
 def create_sandbox(options: ServerFlags) -> Sandbox:
     """Create this process's first sandbox; raise UsageError if flags are invalid or contradict each other."""
-    for name, count in Counter(name for name, _ in options.users).items():
-        if count > 1:
-            raise click.UsageError(f"--user {name!r} appears {count} times: pass each user once")
+    for kind, pairs in (("user", options.users), ("trust", options.trust)):
+        for name, count in Counter(name for name, _ in pairs).items():
+            if count > 1:
+                raise click.UsageError(f"--{kind} {name!r} appears {count} times: pass it once")
     _check_default_user(options)
     values = {name: getattr(options, name) for name in OPTION_RULES if hasattr(options, name)}
     values |= {"users": dict(options.users), "trust": dict(options.trust), "faults": options.scenarios}
@@ -53,6 +55,8 @@ def create_sandbox(options: ServerFlags) -> Sandbox:
     except OptionError as error:
         flag = _FLAGS_BY_OPTION.get(error.name, error.name.replace("_", "-"))
         raise click.UsageError(f"--{flag} must be {error.expected}, got {values[error.name]!r}") from None
+    except ApplicationNotFound as error:
+        raise click.UsageError(f"{error.message}; choose another with --application-id") from None
     except ValueError as error:  # two flags conflict, or a file has invalid content
         from fake_credits.worlds.world import WorldError
 

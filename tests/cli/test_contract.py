@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from fake_credits.cli.main import cli
 from fake_credits.client.server import ServerClient
 from fake_credits.contract.loading import load_contract
+from fake_credits.tokens.keys import SigningKeys
 from tests.cli.conftest import CliProcess
 
 CONTRACT = 'version = 1\n[routes]\ngetBalance = "GET /v9/{applicationId}/{userId}/credits"\n'
@@ -51,6 +52,21 @@ def test_trust_file_without_keys_is_a_usage_error(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["run", "--trust", f"https://x/={tmp_path / 'jwks.json'}", "--", "true"])
     assert result.exit_code == 2
     assert "neither PEM nor a JWK Set" in result.output
+
+
+def test_issuer_trusted_twice_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "jwks.json").write_text(json.dumps(SigningKeys().jwks()))
+    trust = ("--trust", f"https://x/={tmp_path / 'jwks.json'}")
+    result = CliRunner().invoke(cli, ["run", *trust, *trust, "--", "true"])
+    assert result.exit_code == 2
+    assert "--trust 'https://x/' appears 2 times: pass it once" in result.output
+
+
+def test_default_application_missing_from_the_contract_is_a_usage_error(contract: Path) -> None:
+    contract.write_text('version = 1\napplications = ["shop"]\n')
+    result = CliRunner().invoke(cli, ["run", "--contract", str(contract), "--balance", "5", "--", "true"])
+    assert result.exit_code == 2
+    assert "unknown application 'app-id' (known: shop); choose another with --application-id" in result.output
 
 
 def test_openapi_output_has_no_carriage_returns_on_windows(contract: Path, monkeypatch: pytest.MonkeyPatch) -> None:

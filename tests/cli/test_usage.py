@@ -316,7 +316,7 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
         (["run", "--trust", "a=b", "true"], "'--trust': trusted issuer 'a': b: the file can't be read: No such file"),
         (["run", "--contract", ".", "true"], "--contract.*can't be read: Is a directory"),
         (["run", "--world", "", "true"], "--world: unknown world ''"),
-        (["run", "--user", "ada=1", "--user", "ada=2", "true"], "--user 'ada' appears 2 times"),
+        (["run", "--user", "ada=1", "--user", "ada=2", "true"], "--user 'ada' appears 2 times: pass it once"),
         (
             ["run", "--user", "user-id=5", "--balance", "7", "true"],
             "--balance 7 and --user user-id=5 contradict each other: use only one of them",
