@@ -37,10 +37,7 @@ _FLAGS_BY_OPTION = {"users": "user", "faults": "scenario", "keep_headers": "keep
 
 def create_sandbox(options: ServerFlags) -> Sandbox:
     """Create this process's first sandbox; raise UsageError if flags are invalid or contradict each other."""
-    for kind, pairs in (("user", options.users), ("trust", options.trust)):
-        for name, count in Counter(name for name, _ in pairs).items():
-            if count > 1:
-                raise click.UsageError(f"--{kind} {name!r} appears {count} times: pass it once")
+    _check_repeated_flags(options)
     _check_default_user(options)
     values = {name: getattr(options, name) for name in OPTION_RULES if hasattr(options, name)}
     values |= {"users": dict(options.users), "trust": dict(options.trust), "faults": options.scenarios}
@@ -66,6 +63,13 @@ def create_sandbox(options: ServerFlags) -> Sandbox:
         for name in ("keep_headers", "cors_origins"):
             message = message.replace(name, f"--{_FLAGS_BY_OPTION[name]}")
         raise click.UsageError(message) from None
+
+
+def _check_repeated_flags(options: ServerFlags) -> None:
+    for kind, pairs in (("user", options.users), ("trust", options.trust)):
+        for name, count in Counter(name for name, _ in pairs).items():
+            if count > 1:
+                raise click.UsageError(f"--{kind} {name!r} appears {count} times: pass it once")
 
 
 def _check_default_user(options: ServerFlags) -> None:
