@@ -307,10 +307,7 @@ class RuleHistory:
         selector = next((str(each.expected) for each in call.criteria if each.name == "operation"), "*")
         for criterion in call.criteria:
             if criterion.name == "committed" and criterion.expected:
-                creates_on_use = self._contract.unknown_user == "create"  # by any operation on a user
-                committing = ALL_OPERATIONS - {Operation.LIST_USERS} if creates_on_use else WRITE_OPERATIONS
-                if committing.isdisjoint(OPERATIONS_BY_NAME[selector]):
-                    raise never_set("committed", True, selector, committing)
+                self._check_commits(selector)
             allowed = self._possible_values(criterion.name, OPERATIONS_BY_NAME[selector])
             expected: Hashable = criterion.expected
             wanted = {expected}
@@ -322,6 +319,12 @@ class RuleHistory:
                 raise ValueError(
                     f"no {subject} in this sandbox can have {_describe_values(criterion.name, unknown, allowed)}"
                 )
+
+    def _check_commits(self, selector: str) -> None:
+        creates_on_use = self._contract.unknown_user == "create"  # by any operation on a user
+        committing = ALL_OPERATIONS - {Operation.LIST_USERS} if creates_on_use else WRITE_OPERATIONS
+        if committing.isdisjoint(OPERATIONS_BY_NAME[selector]):
+            raise never_set("committed", True, selector, committing)
 
     def _possible_values(self, name: str, operations: Iterable[Operation]) -> frozenset[Hashable]:
         """Return the values that a criterion can have for these operations, or an empty set if any value can occur."""
