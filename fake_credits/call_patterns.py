@@ -52,7 +52,7 @@ _OPERATIONS_BY_FIELD = {
     "transaction": frozenset({Operation.CREATE_TRANSACTION}),
     "user": ALL_OPERATIONS - {Operation.LIST_USERS},
 }
-"""The operations that set each of these fields; for any other operation, the field is None, empty or false."""
+"""The operations that set each of these fields; for any other operation, the field is None or empty."""
 
 _FIELD_TYPES = {field.name: field.type for field in structs.fields(JournalEntry)}
 
@@ -177,7 +177,7 @@ def _check_operation_has(selector: str, criteria: Mapping[str, Any]) -> None:
 
 
 def never_set(name: str, value: object, selector: str, operations: Collection[Operation]) -> ValueError:
-    """Return the error for a criterion that only calls to other operations, those in ``operations``, can meet."""
+    """Return the error for a criterion that calls to ``operations`` can meet, but calls to ``selector`` cannot."""
     others = ", ".join(operation for operation in Operation if operation in operations)
     return ValueError(f"omit {name}={_format_value(value)}: it is never set for {selector}, only for {others}")
 
@@ -201,7 +201,7 @@ def _format_value(value: object) -> str:
 _MAX_FAILURE_ROWS = 5
 NO_REQUEST_HINT = (
     "Use one of the fixture's clients, fake_credits.transport(...), fake_credits.intercept(...), "
-    "fake_credits.base_url or the fake_credits_env fixture in the code under test"
+    "fake_credits.base_url or the fake_credits_env fixture to point the code under test at the sandbox"
 )
 
 
@@ -246,7 +246,7 @@ class JournalSnapshot(msgspec.Struct, frozen=True):
         notes = [] if self.entries else [f"no request reached this sandbox. {hint}"]
         notes += [redact(line, self.api_key) for line in self.interception_log.lines()]
         if self.in_flight:
-            notes.append(f"{pluralize(self.in_flight, 'exchange')} still in progress: wait for a call with wait_for")
+            notes.append(f"{pluralize(self.in_flight, 'exchange')} still in progress: use wait_for to wait for a call")
         if self.dropped:
             dropped = pluralize(self.dropped, "older exchange")
             notes.append(f"the journal has dropped {dropped} and keeps {len(self.entries)}")

@@ -185,7 +185,7 @@ class Clock:
     ) -> Timer:
         """Schedule an action for ``at_ms``, in milliseconds since 1970, and return its timer.
 
-        Among timers due at the same time, timeouts run last, and lower ordinals run first.
+        Timers due at the same time run in the order of their ordinals, except that timeouts run last.
         """
         at_ms = min(at_ms, MAX_TIMESTAMP_MS)
         timer = Timer(at_ms, action, label)

@@ -26,7 +26,7 @@ class NoMembers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class MakeSandboxBody(NoMembers, frozen=True):
-    """The options of a new sandbox, which default to those of the server's first one.
+    """The options for a new sandbox; all but ``api_key`` default to those of the server's first sandbox.
 
     `SandboxOptions` validates the values.
     """
@@ -171,13 +171,13 @@ class SandboxState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ResetReport(SandboxState, frozen=True, kw_only=True):
-    """The state of a sandbox after a reset, and any problems found before it, for which the test should fail."""
+    """The state of a sandbox after a reset, and the problems found before it; if there are any, fail the test."""
 
     problems: tuple[str, ...]
 
 
 class SandboxList(msgspec.Struct, frozen=True):
-    """All of the server's sandboxes, starting with the first one."""
+    """All of the server's sandboxes, oldest first."""
 
     sandboxes: tuple[SandboxState, ...]
 

@@ -342,7 +342,7 @@ CONTROL_ERRORS: Mapping[str, tuple[int, str]] = {
     "rule_not_found": (404, "The sandbox has no rule with this name."),
     "gate_not_found": (404, "The sandbox has no gate with this name."),
     "method_not_allowed": (405, "The path does not support this method; `Allow` lists the supported ones."),
-    "conflict": (409, "The API key is already in use, or the server's first sandbox can't be closed."),
+    "conflict": (409, "The API key is already in use, or the request would close the server's first sandbox."),
     "gate_limit": (409, "Too few calls arrived at a gate before the timeout."),
     "sandbox_limit": (409, "The server already has as many sandboxes as `--sandbox-limit` allows."),
     "payload_too_large": (413, "The body is larger than 1 MiB."),

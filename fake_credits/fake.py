@@ -70,7 +70,7 @@ class FakeCredits(SandboxUsers, Invariants):
         self._mode = mode
         super().__init__(self._shared.new_sandbox(self._build_options(options)))
         self._driver = InProcessDriver(self._shared.app(self.sandbox.contract), self.sandbox)
-        self._lock = threading.RLock()  # several threads of a test may need the server or the clients
+        self._lock = threading.RLock()  # a test may access the server or the clients from several threads
         self._server: LiveServer | None = None
         self._transports: tuple[Transport, AsyncTransport] | None = None
         self._interceptions: list[Interception] = []
@@ -169,9 +169,9 @@ class FakeCredits(SandboxUsers, Invariants):
         """Intercept this process's requests to ``base_urls`` via any supported library until the ``with`` block ends.
 
         Interception starts immediately, and ends no later than when this object is closed. If several sandboxes
-        intercept a URL, the one that did so most recently handles the request. A request to the same host that looks
-        like an operation, but is not under any of the base URLs, raises the library's connection error; other requests
-        are sent to the network.
+        intercept a URL, the one whose interception started last handles the request. A request to a base URL's host
+        that looks like an operation, but is not under any of the base URLs, raises the library's connection error;
+        other requests are sent to the network.
 
         Raises TypeError or ValueError if a base URL is invalid or none is passed, and RuntimeError if this object is
         closed or a library can't be intercepted.

@@ -24,7 +24,7 @@ def atomic_file(path: Path, *, mode: int = 0o666, keep_existing: bool = False) -
                 os.link(temporary, path)
         except FileExistsError:
             return
-        except OSError:  # On file systems without hard links, two processes could both write.
+        except OSError:  # Without hard links, a file that another process has just created could still be overwritten.
             if path.exists():
                 return
         temporary.replace(path)

@@ -37,8 +37,8 @@ def reason_phrase(status: int) -> str:
 def status_line(status: int) -> bytes:
     """Return the status line of a response, including CRLF.
 
-    If the status has no standard phrase, the line ends with a space (RFC 9112, section 4). Raises KeyError for a status
-    outside 100 to 599.
+    If the status has no standard phrase, it is still followed by a space (RFC 9112, section 4). Raises KeyError for a
+    status outside 100 to 599.
     """
     return _STATUS_LINES[status]
 
@@ -56,8 +56,8 @@ class Request(msgspec.Struct, eq=False):
     """An HTTP request.
 
     ``target`` is the path with its query, as on the request line. ``body`` is None until it has arrived. The client
-    waits up to ``timeout_s`` seconds for the next byte, or indefinitely if ``timeout_s`` is None. ``operation`` is only
-    used in messages.
+    waits up to ``timeout_s`` seconds for the next byte, or indefinitely if ``timeout_s`` is None. ``operation`` is used
+    only in error messages.
     """
 
     method: str
@@ -150,7 +150,7 @@ class Connection(Protocol):
         ...
 
     def call_later(self, ms: float, callback: Callable[[], object]) -> None:
-        """Call a function after ``ms`` milliseconds; do nothing if the next request runs the due timers anyway."""
+        """Call a function after ``ms`` milliseconds, unless the transport leaves due timers to the next request."""
         ...
 
 

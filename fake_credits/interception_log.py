@@ -59,7 +59,7 @@ class InterceptionLog:
         ]
 
     def no_request_hint(self, after: int = 0) -> str:
-        """Explain why no request reached the sandbox; return an empty string if nothing is intercepted."""
+        """Explain why no request reached the sandbox; return an empty string if interception is off."""
         if not self.base_urls:
             return ""
         urls = ", ".join(self.base_urls[:_MAX_LISTED_REQUESTS])

@@ -26,7 +26,7 @@ class Invariants:
 
     @property
     def explored(self) -> str | None:
-        """Return the schedule of the current exploration run: "" if it has no faults, None outside an exploration."""
+        """Return the schedule or order of the current run ("" if it has neither), or None outside an exploration."""
         return self.sandbox.hooks.explored
 
     @contextmanager

@@ -37,10 +37,10 @@ class JournalEntry(RecordedExchange, frozen=True, gc=False):
     """An exchange as recorded in the journal. Fields for stages that the exchange did not reach keep their defaults.
 
     ``committed`` means that the ledger changed. ``delivered`` means that the client was still connected just before the
-    first byte of the response was sent; later disconnects are not detected. ``delta`` and ``reason`` come from the
-    request body, even if the call was rejected before the body was checked. ``transaction`` is the committed
-    transaction, ``rule`` names the faults that fired, and ``phase`` their phases. ``duration_us`` is the server's wall
-    time in microseconds.
+    first byte of the response was sent, and that no fault dropped or truncated it or sent garbage instead; later
+    disconnects are not detected. ``delta`` and ``reason`` come from the request body, even if the call was rejected
+    before the body was checked. ``transaction`` is the committed transaction, ``rule`` names the faults that fired, and
+    ``phase`` their phases. ``duration_us`` is the server's wall time in microseconds.
     """
 
     client: ClientKind = "none"

@@ -204,7 +204,7 @@ class Ledger:
         return None if application is None else application.accounts_by_id.get(user_id)
 
     def new_account(self, application_id: str, user_id: str, at_ms: int) -> Account:
-        """Return a new account, not added to the ledger; raise ApplicationNotFound for an unknown application."""
+        """Create an account without adding it to the ledger; raise ApplicationNotFound for an unknown application."""
         self._check_application(application_id)
         return Account(application_id, user_id, at_ms)
 

@@ -225,7 +225,7 @@ class Sandbox:
             return world.load_into(self.ledger, self.options.application_id, self.clock.now_ms())
 
     def set_balance(self, user_id: str, balance: int | None = None, *, application_id: str = "") -> Account:
-        """Create a user if needed and, unless ``balance`` is None, bring the user to that balance in one transaction.
+        """Create a user if needed and, unless ``balance`` is None, set the user's balance to it in one transaction.
 
         Raises ValueError for an id or a balance that the contract does not allow, or for a change above ``MAX_AMOUNT``.
         """

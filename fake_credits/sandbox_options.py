@@ -102,8 +102,8 @@ def parse_options(
 ) -> dict[str, Any]:
     """Return normalized options; raise OptionError for an unknown or invalid one.
 
-    The error message starts with ``where``. ``hints`` contains, by option name, advice on what to use instead of
-    options that are valid only elsewhere.
+    The error message starts with ``where``. ``hints`` maps options that are valid only elsewhere to advice on what to
+    use instead.
     """
     parsed: dict[str, Any] = {}
     for name, value in options.items():
@@ -119,7 +119,7 @@ def parse_options(
             shown = mask_url(shown) if name == "intercept" else shown
             text = f"{where} has {name}={shown}: it must be {rule.expected}{rule.hint(value)}"
             if isinstance(error, NaiveTimeError):
-                text = f"{where} has {name}={shown}, which has no time zone: {str(error).rpartition(': ')[2]}"
+                text = f"{where} has an invalid {name}: {error}"
             raise OptionError(text, name, rule.expected) from None
     return parsed
 
@@ -168,7 +168,7 @@ def _parse_trust(value: Mapping[str, object]) -> dict[str, str]:
 def parse_issuer_url(value: str) -> str:
     """Return the value if it is an http(s) URL without a query or fragment, or empty; otherwise raise ValueError."""
     if value and not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", value):
-        raise ValueError(f"{value!r} is not an http or https URL without a query or fragment")
+        raise ValueError(f"expected an http or https URL without a query or fragment, got {value!r}")
     return value
 
 
@@ -374,7 +374,7 @@ def check_lifetime(expires_in_s: int) -> None:
 
 
 def check_claims(claims: Mapping[str, object]) -> None:
-    """Raise TypeError or ValueError for claims that are not a JSON object."""
+    """Raise TypeError or ValueError if the claims can't be encoded as a JSON object."""
     if not isinstance(claims, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"claims must be a mapping of names to JSON values, not {type(claims).__name__}")
     for name, value in claims.items():

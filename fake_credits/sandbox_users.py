@@ -31,7 +31,7 @@ class SandboxUsers:
     def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> User:
         """Create a user if needed and return the user, without an API call.
 
-        If ``balance`` is given and differs from the user's balance, one grant or consumption makes up the difference.
+        If ``balance`` is given and differs from the user's balance, one grant or consumption sets the new balance.
         Raises ValueError or TypeError for an invalid id or balance.
         """
         account = self.sandbox.set_balance(

@@ -43,9 +43,9 @@ class SandboxRegistry:
 
     @property
     def default(self) -> Sandbox:
-        """Return the sandbox most recently attached as a default.
+        """Return the sandbox that was most recently attached as the default.
 
-        It serves the requests whose credential selects no sandbox.
+        It serves the requests without a credential, and those whose credential selects no sandbox.
         """
         return self._defaults[-1]
 

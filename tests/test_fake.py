@@ -198,7 +198,7 @@ def test_balance_of_unknown_user_raises_user_not_found() -> None:
         ({"clock": "noon"}, ValueError('has clock=\'noon\': it must be "real", "frozen", or an')),
         (
             {"clock": "2030-01-01"},
-            ValueError("has clock='2030-01-01', which has no time zone: add one, as in 2030-01-01T00:00:00Z"),
+            ValueError("has an invalid clock: '2030-01-01' has no time zone: add one, as in 2030-01-01T00:00:00Z"),
         ),
         (
             {"clock": 7},

@@ -31,7 +31,11 @@ INVALID_OPTIONS: dict[str, InvalidOptions] = {
         ValueError,
         "has auth_provider='clark': it must be one of plain, clerk, auth0",
     ),
-    "naive clock": ({"clock": datetime(2026, 3, 1)}, ValueError, "which has no time zone: add one, as in datetime"),
+    "naive clock": (
+        {"clock": datetime(2026, 3, 1)},
+        ValueError,
+        "has an invalid clock: .* has no time zone: add one, as in datetime",
+    ),
     "unknown clock": ({"clock": "stopped"}, ValueError, 'it must be "real", "frozen", or an aware datetime'),
     "empty user id": ({"user_id": "", "balance": 1}, ValueError, "has user_id='': it must be a string other than"),
     "dots as user id": ({"users": {"..": 1}}, ValueError, "user id"),

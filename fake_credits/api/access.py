@@ -67,7 +67,7 @@ _MAX_AGE_S = b"600"
 
 
 class CorsPolicy:
-    """The CORS rules of a contract: browsers may read with a user's token, but never send the API key."""
+    """The CORS rules of a contract: browsers may make read requests with a user's token, but never send the API key."""
 
     def __init__(self, contract: Contract) -> None:
         self._allowed_origins = tuple(origin.encode("latin-1") for origin in contract.cors_origins)

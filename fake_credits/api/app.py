@@ -320,7 +320,7 @@ def _as_api_error(error: HTTPException, scope: Scope) -> ApiError:
     internal_paths = (
         "/_fake/livez, /_fake/readyz, /_fake/openapi.json and, on a live server, those of the control plane"
     )
-    return RouteNotFound(f"{request_line} does not exist; the fake's own paths are {internal_paths}")
+    return RouteNotFound(f"{request_line} does not exist; the fake's own paths include {internal_paths}")
 
 
 async def _health(_request: StarletteRequest) -> StarletteResponse:

@@ -279,7 +279,7 @@ def decode_cursor(key: bytes, scope: tuple[str, ...], cursor: str) -> int:
         position = int.from_bytes(base64.b64decode(encoded, altchars=b"-_", validate=True)[:_POSITION_BYTES], "big")
     except (UnicodeEncodeError, binascii.Error):
         raise _invalid_cursor() from None
-    # Compare the encoded forms, because base64 can encode the same bytes in several ways.
+    # Compare the encoded forms, because several base64 strings can decode to the same bytes.
     if not hmac.compare_digest(encoded, encode_cursor(key, scope, position).encode("ascii")):
         raise _invalid_cursor()
     return position

@@ -178,8 +178,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     @property
     def label(self) -> str:
-        """Return a display label: the operation and its user or application, or the method and path if no route
-        matched."""
+        """Return a label: the operation and its user or application, or the method and path if no route matched."""
         route_match = self.route_match
         if route_match is _NO_ROUTE:
             return f"{self.request.method} {escape_path(self.path)}"

@@ -80,7 +80,7 @@ class ExchangeFaultContext:
                 await self._apply(firing)
 
     async def apply_after(self) -> None:
-        """Apply the effects that follow the operation, until one of them replaces the delivery."""
+        """Apply the effects that follow the operation, until one of them sets the delivery."""
         for firing in self._firings:
             if firing.active_rule.rule.phase == "after" and self._exchange.delivery is None:
                 await self._apply(firing)

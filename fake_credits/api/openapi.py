@@ -23,7 +23,7 @@ _SUMMARIES = {
 }
 _DESCRIPTIONS = {
     Operation.CREATE_USER: "Creates the user with a balance of 0, or returns the existing one.",
-    Operation.GET_USER: "Returns the time at which the user was created.",
+    Operation.GET_USER: "Returns the user, including the time of creation.",
     Operation.LIST_USERS: "Returns one page of the application's users.",
     Operation.GET_BALANCE: "Returns the sum of the user's transactions.",
     Operation.CREATE_TRANSACTION: "Changes the user's balance. A repeated call adds another transaction.",

@@ -52,7 +52,7 @@ def dispatch(
 
 
 def _is_keys_path(runtime: ContractRuntime, request: Request, sandboxes: Sandbox | SandboxRegistry) -> bool:
-    """Return whether the default sandbox's provider serves its keys at this path and no operation has the same path."""
+    """Return whether the default sandbox's provider serves keys at the request's path and no operation shares it."""
     raw_path = request.target.partition(b"?")[0]
     provider = (sandboxes if isinstance(sandboxes, Sandbox) else sandboxes.default).minter.provider
     return provider.has_keys_at(raw_path.decode("latin-1")) and not runtime.routes.has_path(raw_path)

@@ -29,7 +29,7 @@ _HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
 
 
 class RouteMatch(NamedTuple):
-    """The operation that a path selects and the ids in it; ``user_id`` is empty if the path has none.
+    """The operation for a method and a path, and the ids in the path; ``user_id`` is empty if there is none.
 
     ``id_error`` is the problem with the first invalid id (docs/reference/contract.md, row 24); only authorized callers
     see it. ``printable_path`` is the path, escaped and truncated for messages.
@@ -49,7 +49,7 @@ class _Endpoint(NamedTuple):
 
 
 class _PathPattern(msgspec.Struct, frozen=True):
-    """Routes whose literal segments are at the same positions."""
+    """Routes of the same length whose literal segments are at the same positions."""
 
     literals_of: Callable[[Sequence[str]], tuple[str, ...]]
     endpoints: dict[tuple[str, ...], dict[str, _Endpoint]]
@@ -149,7 +149,7 @@ class RouteTable:
         return ""
 
     def _path_ends(self, method: str, segments: list[str]) -> Iterator[tuple[Operation, int]]:
-        """Yield each operation whose path matches the end of a path, longest first, with the length of the prefix."""
+        """Yield operations that match the end of a path, longest match first, with the number of segments before it."""
         for length in sorted(self._patterns_by_length, reverse=True):
             prefix_length = len(segments) - length + 1
             operation = self._find_operation(method, ["", *segments[prefix_length:]]) if prefix_length > 0 else None
@@ -157,7 +157,7 @@ class RouteTable:
                 yield operation, prefix_length
 
     def _find_operation(self, method: str, segments: list[str]) -> Operation | None:
-        """Return the operation with this path, preferably one with the same method."""
+        """Return an operation with this path, preferably one with this method, or None if there is none."""
         endpoints = self._find_endpoints(segments)
         return (endpoints.get(method) or next(iter(endpoints.values()))).operation if endpoints else None
 

@@ -73,7 +73,7 @@ def _check_repeated_flags(options: ServerFlags) -> None:
 
 
 def _check_default_user(options: ServerFlags) -> None:
-    """Raise UsageError if the contract does not allow the default ids, or if the default user has two balances."""
+    """Raise UsageError if the contract disallows the default ids or flags give the default user different balances."""
     balance = dict(options.users).get(options.user_id, options.balance)
     if options.balance not in (None, balance):
         flags = f"--balance {options.balance} and --user {options.user_id}={balance}"

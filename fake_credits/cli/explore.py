@@ -18,6 +18,7 @@ import click
 from fake_credits.cli import selftest_clients
 from fake_credits.cli.bootstrap import create_sandbox
 from fake_credits.cli.flags import ExploreFlags
+from fake_credits.cli.output import STDERR, print_lines
 from fake_credits.cli.processes import CommandResult, CommandRunner, Stopped
 from fake_credits.cli.run import CommandServer, command_server
 from fake_credits.cli.signals import STOP_SIGNALS, handle_signals
@@ -35,7 +36,7 @@ from fake_credits.explore.report import (
 )
 from fake_credits.explore.runs import Outcome
 from fake_credits.sandboxes import drain
-from fake_credits.text import redact
+from fake_credits.text import pluralize, redact
 
 _MIN_TIMEOUT_S = 10.0
 _TIMEOUT_FACTOR = 5
@@ -145,11 +146,16 @@ class CommandExplorer:
         progress.clear()
         exploration.notes += self._notes()
         if self.stop_signal:
-            when = f"after {progress.describe()}" if exploration.results else "before the first run with faults ended"
+            done, remaining = len(exploration.results), exploration.remaining
+            when = f"after {done} of {pluralize(done + remaining, 'run')}"
+            if not done:
+                when = "before the first run with faults ended"
+            elif not remaining:
+                when = "before the final fault-free run ended"
             note = f"the exploration was interrupted {when}"
             exploration.duration_s = progress.elapsed_s
             exploration.notes.append(note)
-            click.echo(note, err=True)
+            print_lines(STDERR, note)
         return exploration
 
     def stop(self, signal_number: int) -> None:
@@ -158,7 +164,7 @@ class CommandExplorer:
         self._runner.stop()
 
     def describe_failure(self, exploration: Exploration) -> str:
-        """Return why the command could not be explored, and any output of the failed run; return "" if it could."""
+        """Explain why the exploration failed, including any output of the failed run; return "" if it succeeded."""
         recorder, last = self._references[-1]
         output = "\n".join(self._output.splitlines()[-_MAX_SHOWN_LINES:])
         shown = f"\n\n{output}" if output else ""
@@ -219,7 +225,7 @@ class CommandExplorer:
         notes: list[str] = []
         if self._left_running:
             names = ", ".join(sorted(self._left_running)[:3])
-            notes.append(f"the command left processes running; they were terminated and their results ignored: {names}")
+            notes.append(f"the command left processes running ({names}); they were terminated and any results ignored")
         sequences = [[call.request for call in recorder.run.application_calls] for recorder, _ in self._references]
         if len(sequences) == _REFERENCE_COUNT and sequences[0] != sequences[1]:
             notes.append(
@@ -249,12 +255,10 @@ class _Progress:
     def elapsed_s(self) -> float:
         return monotonic_s() - self._started_s
 
-    def describe(self) -> str:
-        return self._exploration.describe_progress(self.elapsed_s)
-
     def show(self) -> None:
         if self._is_visible:
-            click.echo(f"\r\x1b[2K{self.describe()}", err=True, nl=False)
+            text = self._exploration.describe_progress(self.elapsed_s)
+            click.echo(f"\r\x1b[2K{text}", err=True, nl=False)
 
     def clear(self) -> None:
         if self._is_visible:

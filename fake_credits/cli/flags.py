@@ -112,7 +112,7 @@ def _host(text: str) -> str:
         try:
             ipaddress.IPv6Address(re.sub(r"^\[(.*)\]$", r"\1", text))
         except ValueError:
-            raise ValueError(f"{text!r} is not a host name or IP address (without a scheme or port)") from None
+            raise ValueError(f"{text!r} is not a host name or IP address; omit any scheme or port") from None
     return text
 
 
@@ -136,14 +136,14 @@ def _issuer_and_file(text: str) -> tuple[str, Path]:
     issuer, _, path = text.rpartition("=")
     if not issuer:
         raise ValueError(f"{text!r} does not have the form ISSUER=FILE")
-    trusted_issuer(issuer, path)
+    trusted_issuer(issuer, path)  # raises ValueError for an invalid file
     return issuer, Path(path)
 
 
 def _env_variable(text: str) -> tuple[str, str]:
     name, equals, template = text.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ValueError(f"{text!r} does not have the form NAME=TEXT, with letters, digits and _ in NAME")
+        raise ValueError(f"{text!r} does not have the form NAME=TEXT (NAME: letters, digits and _, no leading digit)")
     for _, placeholder, spec, conversion in Formatter().parse(template):
         if placeholder is not None and (placeholder not in ENV_VALUE_NAMES or spec or conversion):
             raise ValueError(

@@ -1,8 +1,8 @@
 """The commands and their exit codes. The modules that a command needs are imported when it runs.
 
-Exit codes: 0 for success, 1 for a failure, 2 for a usage error, 3 if the address can't be bound, 4 if the command to
-explore can't be explored, and 130 if interrupted. Like a shell, ``run`` exits with its command's code, with 126 or 127
-if the command can't be run, and with 128 + N if signal N ended it.
+Exit codes: 0 for success, 1 for a failure, 2 for a usage error, 3 if the address can't be bound, 4 if ``explore`` can't
+explore its command, and 130 if interrupted. Like a shell, ``run`` exits with its command's code, with 126 or 127 if the
+command can't be run, and with 128 + N if signal N ended it.
 """
 
 import errno
@@ -92,8 +92,8 @@ def explore(context: click.Context, options: flags.ExploreFlags, command: tuple[
     The command runs one test, in any language, and its exit code says whether the test passes. It gets the same
     environment variables as with `run`.
 
-    The exploration exits with 1 if any finding is red, and with 4 if the command can't be explored. On Linux, it leaves
-    no processes behind.
+    Exits with 1 if any finding is red, and with 4 if the command can't be explored. On Linux, leaves no processes
+    behind.
 
     Example: fake-credits explore --user ada=100 -- node --test checkout.test.mjs
     """

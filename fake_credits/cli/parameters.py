@@ -45,7 +45,7 @@ class FlagCommand(click.Command):
                 formatter.write_dl(records)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments, and keep them in ``ctx.meta``; name the commands that have an unknown flag."""
+        """Parse the arguments, and keep them in ``ctx.meta``; for an unknown flag, name the commands that have it."""
         ctx.meta[ARGUMENTS_KEY] = tuple(args)
         try:
             return super().parse_args(ctx, args)
@@ -54,7 +54,7 @@ class FlagCommand(click.Command):
             names = _commands_with_flag(ctx.parent, flag)
             if not names:
                 raise
-            owners = ", ".join(f"`{name}`" for name in names)
+            owners = " and ".join(", ".join(f"`{name}`" for name in names).rsplit(", ", 1))
             note = f"; `{ctx.info_name}` picks a free port" if flag == "--port" and ctx.info_name in _RUNNERS else ""
             message = f"No such option {flag!r}: it is an option of {owners}{note}."
             raise click.NoSuchOption(flag, message, ctx=ctx) from None
@@ -93,7 +93,7 @@ class FlagGroup(click.Group):
 
 
 def _commands_with_flag(group: click.Context | None, flag: str) -> list[str]:
-    """Return the names of a group's commands that have a flag, in the order of the help."""
+    """Return the names of a group's commands that have a flag, in definition order."""
     if group is None or not isinstance(group.command, click.Group):
         return []
     return [

@@ -49,7 +49,7 @@ class Stopped(Exception):
 
 
 def adopt_orphans() -> bool:
-    """Become the parent of orphaned descendants; return whether the platform supports it."""
+    """Try to become the parent of orphaned descendants (Linux only), and return whether that succeeded."""
     return sys.platform == "linux" and not ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 

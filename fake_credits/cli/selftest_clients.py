@@ -86,7 +86,7 @@ def retry_after_failed_read() -> None:
 
 
 def read_forever() -> None:
-    """Keep reading without pausing after a failed read."""
+    """Keep reading after a failed read, without pausing."""
     add_transaction(-_PRICE, "consume")
     while True:
         try:

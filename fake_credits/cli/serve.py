@@ -77,7 +77,9 @@ def report_bind_errors(address: BindOptions) -> Generator[None]:
     except OSError as error:
         if error.errno == errno.EPERM:  # from `bind`, for a non-loopback address; a privileged port causes EACCES
             raise click.UsageError(f"--host {error.strerror}") from error
-        hint = "; use another --port, or --port 0 for a free one" if error.errno in _PORT_ERRORS else ""
+        hint = (
+            "; use another --port, or --port 0 for a free one" if address.port and error.errno in _PORT_ERRORS else ""
+        )
         message = f"can't listen on {address.host} port {address.port}: {error.strerror or error}{hint}"
         raise BindError(message) from error
 

@@ -1,7 +1,7 @@
 """The clients described in the API README, sync and async, for any base URL.
 
 ``fake_credits.client.server`` and ``fake_credits.client.user`` correspond to that README's two entry points. Importing
-them loads no HTTP library and no event loop; the first client that uses the network loads httpx2.
+them loads no HTTP or event-loop library; the first client that uses the network loads httpx2.
 """
 
 from fake_credits.client.calls import PreparedCall

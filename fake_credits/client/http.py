@@ -193,8 +193,8 @@ def _to_client_response(response: httpx2.Response, body: bytes) -> Response:
 def _decode_body(request: Request, response: httpx2.Response, raw: bytes) -> bytes:
     """Return a body with its content coding decoded; raise `InvalidResponse` if that fails.
 
-    The raw body is read first, because a decoding error while reading would leave an async generator unfinished, which
-    causes a warning.
+    The raw body is read before it is decoded, because a decoding error in the middle of reading would leave an async
+    generator unfinished and cause a warning.
     """
     try:
         return httpx2.Response(response.status_code, headers=response.headers, content=raw).content

@@ -127,7 +127,7 @@ class Contract:
     created_transaction: Literal["plain", "id", "balance", "wrapped", "empty"] = _setting_field(
         11,
         "plain",
-        "body of createTransaction's response: as in the API README, with `id`, with `balance`, wrapped, or none (204)",
+        "body of createTransaction's response: a plain transaction, with `id`, with `balance`, wrapped, or none (204)",
     )
     transactions_order: SortOrder = _setting_field(12, "newest_first", "order of listTransactions")
     users_order: SortOrder = _setting_field(12, "oldest_first", "order of listUsers, by creation time")
@@ -153,7 +153,7 @@ class Contract:
     retry_after: Literal["seconds", "date", "absent"] = _setting_field(
         22, "seconds", "form of Retry-After in injected errors"
     )
-    cors_origins: tuple[str, ...] = _setting_field(23, ("*",), "web origins that may use user tokens; empty: none")
+    cors_origins: tuple[str, ...] = _setting_field(23, ("*",), "origins whose pages may send user tokens; empty: none")
     id_max_length: int = _setting_field(24, 256, "maximum length of an id in code points, 1 to 4096")
     id_pattern: str = _setting_field(24, "", "regular expression that an id must match completely; empty: any id")
 
@@ -293,7 +293,7 @@ def _check_route(name: str, route: RouteTemplate, *, requires_user: bool) -> Non
             )
     expected = _PATH_PARAMETERS if requires_user else _PATH_PARAMETERS[:1]
     if sorted(parameter for parameter in segments if parameter in _PATH_PARAMETERS) != sorted(expected):
-        raise ContractError(name, f"the path {route.path!r} must contain {' and '.join(expected)} exactly once")
+        raise ContractError(name, f"the parameters in {route.path!r} must be exactly {' and '.join(expected)}")
 
 
 def _check_credential_headers(headers: Mapping[str, CredentialHeader]) -> None:
@@ -303,7 +303,7 @@ def _check_credential_headers(headers: Mapping[str, CredentialHeader]) -> None:
         ):
             raise ContractError(name, f"must be `Header` or `Header: Scheme`, not {str(credential_header)!r}")
         if credential_header.header.lower() in _RESERVED_HEADERS:
-            raise ContractError(name, f"{credential_header.header!r} can't carry a credential: HTTP itself uses it")
+            raise ContractError(name, f"{credential_header.header!r} can't carry a credential: it has another purpose")
 
 
 def _check_numbers(settings: Mapping[str, object]) -> None:

@@ -149,7 +149,7 @@ FIELD_NAMES = (
     "reason",
     "id",
 )
-"""The members of request and response bodies, named as in the API README; ``Contract.field_names`` can rename them."""
+"""The members of request and response bodies, by their default names; ``Contract.field_names`` can rename them."""
 
 
 def created_at_to_json(timestamp_format: TimestampFormat, ms: int) -> str | int:

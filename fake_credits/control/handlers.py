@@ -129,7 +129,7 @@ def close_sandbox(request: Request) -> schemas.CloseReport:
 
 
 def get_problems(request: Request) -> schemas.ProblemList:
-    """Return the sandbox's problems; a suite should assert at its end that there are none."""
+    """Return the sandbox's problems; a suite should assert at the end that there are none."""
     return schemas.ProblemList(tuple(problem.text for problem in requested_sandbox(request).find_problems()))
 
 
@@ -169,7 +169,7 @@ def list_presets(_request: Request) -> schemas.PresetList:
 
 
 def list_faults(request: Request) -> schemas.RuleList:
-    """List the rules, each with how many calls it matched and how often it fired."""
+    """List the rules, with the number of calls that each has matched and how often it has fired."""
     return _rule_list(_faults(request))
 
 

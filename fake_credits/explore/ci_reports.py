@@ -52,6 +52,8 @@ def render_junit(document: JsonObject) -> str:
         suite.set("tests", str(len(suite)))
         suite.set("failures", str(len(suite.findall("testcase/failure"))))
         suite.set("skipped", str(len(suite.findall("testcase/skipped"))))
+        if exploration["notes"]:
+            SubElement(suite, "system-out").text = escape_control("; ".join(exploration["notes"]))
     indent(suites)
     return tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
 

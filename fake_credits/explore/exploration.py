@@ -210,7 +210,7 @@ class Exploration:
                     plan.expand(judged.run, self.reference)
                 if not (self.keeps_exchanges or _is_shown(judged)):
                     judged.run.calls.clear()
-        self._count_untried("identical calls, of which only the first, second and last are tried", plan.pruned_count)
+        self._count_untried("faults at identical calls other than the first, second and last", plan.pruned_count)
         self._count_untried("further faults after the application reacted as in an earlier run", plan.repeated_count)
         self._count_untried(
             "faults that withhold the response, because waiting for timeouts takes real time", plan.real_time_count

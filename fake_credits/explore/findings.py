@@ -14,7 +14,7 @@ from fake_credits.explore.order_scheduler import GatePlan
 from fake_credits.explore.runs import ObservedCall, Run
 from fake_credits.explore.schedules import FAULTS, UNSENT_TWINS, CallFault, Injection
 from fake_credits.faults.declarations import rule_to_json
-from fake_credits.text import escape_control, redact, truncate
+from fake_credits.text import escape_control, pluralize, redact, truncate
 
 _COLOUR_ORDER = (Colour.RED, Colour.AMBER)
 _MAX_ALIKE = 3
@@ -192,7 +192,7 @@ def _fault_texts(run: Run) -> Iterator[str]:
 def _money_sentences(exploration: Exploration, run: Run, calls: Sequence[ObservedCall]) -> Iterator[str]:
     writes = [call for call in calls if call.is_committed]
     first, repeated = writes[0], writes[-1]
-    balances = f"{run.balance_of(first)} credits instead of {exploration.reference.balance_of(first)}"
+    balances = f"{pluralize(run.balance_of(first), 'credit')} instead of {exploration.reference.balance_of(first):,}"
     if len(writes) == 1:
         text = f"Call {first.number} committed a write that the fault-free run does not make"
         yield f"{text}: {first.user} has {balances}."

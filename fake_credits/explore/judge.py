@@ -156,7 +156,7 @@ def _broken_invariants(run: Run) -> Iterator[Judgement]:
 
 
 def judge_order(run: Run) -> Judgement:
-    """Return the verdict on a fault-free run whose concurrent exchanges were made in a different order."""
+    """Return the verdict on a fault-free run whose concurrent calls were made in a different order."""
     if run.ledger_error:
         return _new(Verdict.LEDGER_BROKEN, detail=run.ledger_error)
     verdicts = {"passed": Verdict.OK, "failed": Verdict.RACE}

@@ -45,8 +45,8 @@ def explore_loop(
 ) -> Iterator[ExploredCredits]:
     """Yield a fresh sandbox, created by ``make``, for each run of the loop's body.
 
-    ``code`` is the code of the function that contains the loop. After the last run, raises AssertionError with the
-    report if a finding is red, or with the reason if the block can't be explored.
+    ``code`` is the code object of the function that contains the loop. After the last run, raises AssertionError with
+    the report if a finding is red, or with the reason if the block can't be explored.
     """
     test_code = TestCode([code])
     exploration = Exploration(code.co_qualname, options, test_code)

@@ -227,7 +227,7 @@ def _keep(_active: ActiveRule, _reports_unused: bool) -> None:
 def outcome_of(
     error: BaseException | None, test_code: TestCode, assertions: tuple[type[BaseException], ...] = (AssertionError,)
 ) -> Outcome:
-    """Return the outcome of a run that raised ``error``, or that passed if ``error`` is None.
+    """Return the outcome of a run, given the ``error`` that ended it, or None if it passed.
 
     ``assertions`` are the types of exception that failed assertions raise.
     """

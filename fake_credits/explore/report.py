@@ -61,7 +61,7 @@ def render_report(exploration: Exploration) -> str:
     for finding in find_findings(exploration):
         lines += [*_finding_lines(finding), ""]
     if exploration.diverged_count:
-        lines.append(f"Diverged: {pluralize(exploration.diverged_count, 'order')} (the test varies from run to run)")
+        lines.append(f"Diverged: {pluralize(exploration.diverged_count, 'run')} (the test varies from run to run)")
     lines += [f"Not tried: {count} ({reason})" for reason, count in exploration.untried.items()]
     lines += [f"Note: {note}" for note in exploration.notes]
     return "\n".join(lines).rstrip()
@@ -200,11 +200,11 @@ def summary_lines(documents: Sequence[JsonObject]) -> Iterator[str]:
     if orders:
         yield _with_totals(pluralize(orders.total(), "order"), orders)
     if diverged := sum(document["diverged"] for document in explored):
-        yield f"{pluralize(diverged, 'order')} diverged: the tests vary from run to run"
+        yield f"{pluralize(diverged, 'run')} diverged: the tests vary from run to run"
     yield from _amber_findings(explored)
     yield from _not_explored(documents)
     for reason, count in untried.items():
-        yield f"not tried: {pluralize(count, 'schedule')} ({reason})"
+        yield f"not tried: {count:,} ({reason})"
     sleeps = sorted((tuple(sleep) for document in explored for sleep in document["sleeps"]), reverse=True)
     for seconds, where in sleeps[:_MAX_LISTED]:
         yield f"real sleep of {seconds:g} s at {where}: inject credits.sleep, which takes no time"

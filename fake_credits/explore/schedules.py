@@ -1,7 +1,7 @@
 """Schedules: the faults of one run and the calls that they are injected at, as values and as text.
 
-A call is written as its number in the fault-free run (``2:lost_after``) or as a description (``listTransactions ada
-#2:refused``). ``+`` joins the faults of a schedule.
+In the text, a colon separates each call from its fault. A call is written as its number in the fault-free run
+(``2:lost_after``) or as a description (``listTransactions ada #2:refused``). ``+`` joins the faults of a schedule.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 from fake_credits.contract import Operation
 from fake_credits.contract.types import READ_OPERATIONS, WRITE_OPERATIONS
 from fake_credits.errors import did_you_mean
-from fake_credits.faults.declarations import rule_from, rule_to_json
+from fake_credits.faults.declarations import call_hint, rule_from, rule_to_json
 from fake_credits.faults.effects import Hang, NotJson, Reset, StaleRead, Status
 from fake_credits.faults.effects.base import Effect, FaultError
 from fake_credits.faults.rule import Rule
@@ -113,7 +113,7 @@ FAULTS: Mapping[str, CallFault] = {
 """All named faults; ``stale`` is injected only on request."""
 
 MIN_FAULT_SIMILARITY = 0.5
-"""The similarity from which a fault is suggested for a misspelt one: ``lost`` is similar enough to ``lost_after``."""
+"""The minimum similarity at which a fault is suggested for a typo: ``lost`` is similar enough to ``lost_after``."""
 
 UNSENT_TWINS = {"lost_after": "lost_before", "silent_after": "silent"}
 """Maps faults after the commit to the faults before it that look the same to the application."""
@@ -151,7 +151,7 @@ def format_schedule(schedule: Sequence[Injection], numbers: Mapping[CallKey, int
 def parse_fault(source: object) -> CallFault:
     """Return the fault for a name, an effect, a rule, or a rule as a JSON object.
 
-    Raises ScheduleError for anything else, and for a rule that selects calls, because the schedule does that.
+    Raises ScheduleError for anything else, and for a rule that sets more than an effect and its phase.
     """
     if isinstance(source, str):
         if source in FAULTS:
@@ -159,7 +159,9 @@ def parse_fault(source: object) -> CallFault:
         hint = did_you_mean(source, FAULTS, min_similarity=MIN_FAULT_SIMILARITY)
         raise ScheduleError(f"unknown fault {source!r}{hint} (use one of {', '.join(FAULTS)})")
     if not isinstance(source, Effect | Mapping | Rule):
-        raise ScheduleError(f"invalid fault {source!r:.200}: it must be a name, an effect, a Rule or a JSON object")
+        raise ScheduleError(
+            f"invalid fault {source!r:.200}: it must be a name, an effect, a Rule or a JSON object{call_hint(source)}"
+        )
     try:
         rule = rule_from(cast("object", source))
     except FaultError as error:
@@ -167,7 +169,7 @@ def parse_fault(source: object) -> CallFault:
     members = {name: value for name, value in rule_to_json(rule).items() if name != "client"}  # implied by the effect
     if extra := sorted(members.keys() & _OTHER_RULE_FIELDS):
         raise ScheduleError(
-            f"invalid fault {source!r:.200}: {extra[0]} is not allowed, because the schedule names the call"
+            f"invalid fault {source!r:.200}: {extra[0]} is not allowed; only an effect, its arguments and a phase are"
         )
     if "script" in members:
         raise ScheduleError(f"invalid fault {source!r:.200}: a script is not allowed in a schedule")

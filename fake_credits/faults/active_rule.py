@@ -87,9 +87,9 @@ class ActiveRule:
     def is_unused(self) -> bool:
         """Return whether the rule was used less than it should have been; if so, the test fails.
 
-        A script must be used up, a rule that has counts or holds calls at a gate must have fired, and any other rule
-        must have matched a call. Optional rules, default latencies and rules that depend on chance never count as
-        unused.
+        A script must be used up, a rule that has a count such as ``nth`` or holds calls at a gate must have fired, and
+        any other rule must have matched a call. Optional rules, default latencies and rules that depend on chance are
+        never considered unused.
         """
         rule = self.rule
         if not rule.is_certain or rule.optional or rule.name == DEFAULT_LATENCY_NAME:
@@ -100,7 +100,7 @@ class ActiveRule:
 
     @property
     def draw_share(self) -> float:
-        """Return the rule's share of the draw for random rules that don't stack, or 0 if it takes no part in it."""
+        """Return the rule's share of the draw for random rules that don't stack, or 0 if the rule takes no part."""
         return 0.0 if self.rule.stacks else self.rule.probability or 0.0
 
     def script_left(self) -> Sequence[int | str]:

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from datetime import datetime
-from types import FunctionType
 from typing import Any, cast, get_args
 
 from fake_credits.contract.types import OPERATIONS_BY_NAME, OperationSelector, normalize_operation
@@ -126,9 +125,11 @@ def effect_hint(name: object) -> str:
 
 
 def call_hint(value: object) -> str:
-    """Return a hint to call ``value`` if it is a function or a class, such as `lost_response` or an effect."""
-    arguments = "..." if isinstance(value, type) else ""
-    return f"; did you mean {value.__name__}({arguments})?" if isinstance(value, type | FunctionType) else ""
+    """Return a hint to call ``value`` if it is the class of an effect, `Rule` or `lost_response`, else ""."""
+    is_class = isinstance(value, type) and issubclass(value, Effect | Rule)
+    if value is not lost_response and not is_class:
+        return ""
+    return f"; did you mean {cast('Any', value).__name__}({'...' if is_class else ''})?"
 
 
 def rule_from(source: object, **rule_fields: Any) -> Rule:

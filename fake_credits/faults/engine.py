@@ -42,7 +42,7 @@ class FaultEngine:
         self._ended_unused: list[ActiveRule] = []
         self._name_counters: defaultdict[str, int] = defaultdict(int)
         self._call_counts: dict[CallKey, int] = {}
-        # The rules to try, by operation, application, user and client; "" is any application or user not in a rule.
+        # The rules to try, by operation, application, user and client; "" is any application or user named in no rule.
         self._candidates: dict[tuple[Operation, str, str, str], list[ActiveRule]] = {}
         self._named_applications: frozenset[str] = frozenset()
         self._named_users: frozenset[str] = frozenset()

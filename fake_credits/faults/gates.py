@@ -101,7 +101,7 @@ class Gate:
         ``order`` lists the exchanges to release first, by user or by position (counted from 0 in order of arrival); the
         others follow in order of arrival. With ``keep``, the others stay held and the gate stays closed. Raises
         ValueError if ``order`` selects an exchange that isn't held, the same exchange twice, or a user with several
-        held exchanges, and TypeError if ``order`` isn't a list or another sequence.
+        held exchanges, and TypeError if ``order`` is a string or isn't a sequence.
         """
         _check_order(order)
         with self._lock:
@@ -176,10 +176,9 @@ class Gate:
 
     @contextmanager
     def _on_arrivals(self, count: int, callback: Callable[[], None]) -> Generator[bool]:
-        """During the block, call ``callback`` once ``count`` exchanges have arrived.
+        """During the block, call ``callback`` as soon as ``count`` exchanges have arrived or no more can arrive.
 
-        Yields True if they have already arrived, or if no more can arrive because the sandbox is closing or being
-        reset.
+        Yields True if that is already the case. No more can arrive if the sandbox is closing or being reset.
         """
         entry = (count, callback)
         with self._lock:

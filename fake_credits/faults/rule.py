@@ -250,7 +250,7 @@ def _check_criteria(rule: Rule) -> None:
         raise FaultError(f"user is {rule.user!r}, but listUsers has no user")
     if action.only_client not in ("", rule.client):
         raise FaultError(
-            f"client is {rule.client!r}, but this {rule.word} effect applies only to {action.only_client!r} clients"
+            f"client is {rule.client!r}, but this {rule.word!r} effect applies only to {action.only_client!r} clients"
         )
     object.__setattr__(rule, "header", _validate_header(rule.header))
     _check_where(rule.where)

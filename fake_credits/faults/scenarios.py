@@ -22,7 +22,7 @@ from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, Rule
 
 
 def as_conditions(rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """Return the rules, all ``optional`` except default latencies, so that unused ones don't fail the test."""
+    """Return the rules with ``optional`` set, except on default latencies, so that unused ones don't fail the test."""
     return tuple(rule if rule.name == DEFAULT_LATENCY_NAME else replace(rule, optional=True) for rule in rules)
 
 
@@ -129,7 +129,7 @@ def parse_rules(value: object, *, source: str = "faults") -> tuple[Rule, ...]:
 
 
 def latency_rules(value: object) -> tuple[Rule, ...]:
-    """Return the rules of a default latency: one for all operations, or one for each key of a mapping.
+    """Return the rules that apply a default latency: one for all operations, or one for each key of a mapping.
 
     ``value`` is a number of milliseconds, a `Distribution`, a string that describes one, or a mapping from operations
     (or ``reads``, ``writes``, ``*``) to any of these. None means no latency. Raises FaultError for anything else.

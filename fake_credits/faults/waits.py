@@ -51,7 +51,7 @@ class AtGate(Wait, msgspec.Struct, frozen=True, eq=False):
 
 
 class Drain(Wait, msgspec.Struct, frozen=True, eq=False):
-    """A wait until the peer's kernel has received everything that was written."""
+    """A wait until the peer's kernel has received everything written so far, or a time limit is reached."""
 
 
 class Forever(Wait, msgspec.Struct, frozen=True, eq=False):

@@ -152,9 +152,9 @@ class Interception:
 def intercept(base_urls: Sequence[str], driver: InProcessDriver, clock: Clock, log: InterceptionLog) -> Interception:
     """Start intercepting this process's requests to these base URLs.
 
-    Waits between retries advance ``clock`` instead of taking real time. Requests to the same hosts but outside the base
-    URLs are recorded in ``log``. Raises TypeError if a base URL is not a string, and ValueError if one is invalid or
-    none is passed.
+    urllib3's waits between retries advance ``clock`` instead of taking real time. Requests to the same hosts but
+    outside the base URLs are recorded in ``log``. Raises TypeError if a base URL is not a string, and ValueError if one
+    is invalid or none is passed.
     """
     if not base_urls:
         raise ValueError("intercept(...) requires at least one base URL, such as https://credits.internal")

@@ -25,7 +25,7 @@ from fake_credits.clock import from_ms, wall_clock_ms
 from fake_credits.keyed_random import random_bytes, random_name
 
 CA_FILE_COMMENT = "# The CA of one fake-credits server, created when it started. Its private key was discarded.\n"
-"""The first line of every generated CA file, which identifies the file; PEM parsers ignore it (RFC 7468, section 2)."""
+"""The first line of generated CA files, used to recognize them; PEM parsers ignore it (RFC 7468, section 2)."""
 
 _BACKDATE = timedelta(days=1)  # for clients with a slow clock
 _VALIDITY = timedelta(days=365)  # Apple rejects server certificates that are valid for more than 825 days
@@ -115,7 +115,7 @@ def server_ssl_context_from_files(certificate: Path, key: Path) -> ssl.SSLContex
         )
         raise ValueError(reason) from error
     except OSError as error:
-        raise ValueError(f"the file can't be read: {error.strerror or error}") from error
+        raise ValueError(f"one of the files can't be read: {error.strerror or error}") from error
     return context
 
 

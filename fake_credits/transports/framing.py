@@ -83,7 +83,7 @@ def _are_plain(fields: Mapping[bytes, bytes], *, has_host: bool) -> bool:
 
 
 def _framing_error(version: str, target: bytes, headers: Headers, *, is_large: bool) -> MalformedRequest | None:
-    """Return an error if the request is malformed although the parser accepts it, else None."""
+    """Return an error if the request is malformed in a way that the parser doesn't detect, else None."""
     problem = ""
     if is_large:
         problem = f"the head is larger than {MAX_HEAD_BYTES} bytes (64 KiB)"

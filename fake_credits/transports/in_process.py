@@ -161,7 +161,7 @@ class InProcessDriver:
         return connection.result(self._date())
 
     def find_path_end(self, method: str, path: bytes) -> tuple[Operation, bytes] | None:
-        """Return the operation matching the end of ``path`` and what precedes the match, or None if nothing matches."""
+        """Return the operation matching the end of ``path``, and the part before it; return None if nothing matches."""
         return self._runtime.routes.find_path_end(method, path)
 
     def _dispatch(self, request: Request, error: ApiError | None) -> Exchange | Response:

@@ -100,7 +100,7 @@ class RequestParser:
                 self._read_body_after_upgrade(self._head, data[upgrade.args[0] :])
 
     def _read_body_after_upgrade(self, head: ReceivedRequest, data: bytes) -> None:
-        """Parse a body that the previous parser skipped, mistaking it for another protocol."""
+        """Parse a body that the previous parser skipped, expecting data in another protocol."""
         self._replays_head = True
         replay_framing(self._parser, head.request.headers)
         self._replays_head = False

@@ -101,7 +101,7 @@ class CreditsProtocol(UvicornProtocol):
     async def wait_until_flushed(self, timeout_s: float) -> None:
         """Wait up to ``timeout_s`` for the peer's kernel to receive everything written.
 
-        Without this wait, an RST would discard any data that is still unsent.
+        Await this before a reset, because an RST discards any data that is still unsent.
         """
         deadline_s = monotonic_s() + timeout_s
         while not self.disconnected.done() and (

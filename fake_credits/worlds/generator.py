@@ -237,8 +237,8 @@ def _apply_weekly_pattern(even_ms: int) -> int:
 def _draw_history(draw: Callable[[], float], profile: Profile, lifetime: _Lifetime) -> TransactionColumns | None:
     """Return a user's transactions, starting with the sign-up grant, or None if a top-up is needed but not allowed.
 
-    If ``lifetime.is_depleted``, the last transaction takes the balance to 0. Every other consumption leaves at least
-    one credit.
+    If ``lifetime.is_depleted``, the last transaction takes the balance to 0. Otherwise, consumption always leaves at
+    least one credit.
     """
     deltas, codes, times = [profile.signup_grant], [_GRANT_CODE], [lifetime.created_ms]
     balance, refundable = profile.signup_grant, 0

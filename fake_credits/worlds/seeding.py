@@ -87,9 +87,9 @@ class Seeder:
     """A seeder that writes a world's users and histories to one application on a server.
 
     First call `scan`, which only reads, then `create` and `write_transactions`, which write what is missing. All three
-    raise TargetError if the server rejects a call or can't be reached, or if a user's existing history is not the
-    beginning of the planned one. Up to ``concurrency`` users are processed concurrently; each user's transactions are
-    written in order.
+    raise TargetError if the server rejects a call or can't be reached; `scan` and `write_transactions` also raise it if
+    a user's history or balance conflicts with the plan. Up to ``concurrency`` users are processed concurrently; each
+    user's transactions are written in order.
     """
 
     def __init__(

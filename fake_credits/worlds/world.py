@@ -34,7 +34,7 @@ WORLD_SPAN_MS = 51 * WEEK_MS
 """The time span of a world. It ends on the most recent Monday, so it starts less than a year ago."""
 
 MAX_KEPT_TRANSACTIONS = 200_000
-"""The histories of a world with more transactions than this are not kept in memory, but generated each time."""
+"""The maximum number of transactions for which a world caches its histories."""
 
 _FORBIDDEN_IDS = ("", ".", "..")  # never valid, because URL libraries resolve them to other paths
 _FIRST_MONDAY_MS = 4 * 86_400_000  # 1970-01-05
@@ -49,7 +49,7 @@ class UserHistory(NamedTuple):
 
 
 def world_start_ms(now_ms: int) -> int:
-    """Return the start of a world that ends on the last Monday before ``now_ms``.
+    """Return the start of a world that ends on the most recent Monday as of ``now_ms``.
 
     Raises WorldError if the start would be before 1970.
     """
@@ -100,7 +100,7 @@ class World:
             return self._kept_histories
 
     def load_into(self, ledger: Ledger, application_id: str, now_ms: int) -> tuple[str, ...]:
-        """Add the users to a ledger, back-dated over the year before ``now_ms``, and return their ids.
+        """Add the users to a ledger, with histories spread over the year before ``now_ms``, and return their ids.
 
         Raises WorldError, without adding any user, if one already exists or a history violates the ledger's contract.
         """
@@ -257,5 +257,5 @@ def _user_problem(user: _UserRecord) -> str:
     if any(map(gt, times, user.times)) or not 0 <= user.created <= times[-1] < WORLD_SPAN_MS:
         return f"has times that are out of order or outside the range 0 to {WORLD_SPAN_MS - 1}"
     if any(abs(delta) >= 2**63 for delta in user.deltas):
-        return "has a delta that does not fit into 64 bits"
+        return "has a delta that does not fit in 64 bits"
     return ""

@@ -1,6 +1,6 @@
 """The plugin's options: flags, ini options and environment variables, derived from one table.
 
-Every pytest run imports this module, so it does not import the fake. It uses named tuples, because creating a dataclass
+Every pytest run imports this module, so it does not import the fake. It uses named tuples, because defining a dataclass
 takes 0.5 ms. PYTEST_DONT_REWRITE
 """
 
@@ -48,7 +48,7 @@ class PluginOption(NamedTuple):
 
     @property
     def help_text(self) -> str:
-        """Return the help, with the allowed values."""
+        """Return the help text, including the allowed values."""
         return f"{self.help}: {self.requirement}" if self.requirement else self.help
 
 

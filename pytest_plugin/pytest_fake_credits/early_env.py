@@ -1,7 +1,7 @@
 """Environment variables that are set before conftests load, for applications that read their settings at import time.
 
-They name a port and an API key, but no server is running yet. Only the modules that the requested variables need are
-imported.
+They contain a base URL and an API key, although no server is running yet. Only the modules that the requested variables
+need are imported.
 
 PYTEST_DONT_REWRITE
 """
@@ -103,7 +103,10 @@ EARLY_VALUES: Mapping[str, Callable[[EarlyEnvironment], str]] = {
     "jwks_url": lambda early: f"{early.base_url}/.well-known/jwks.json",
     "jwt_public_key": EarlyEnvironment.public_key,
 }
-"""The fields of ``fake_credits_env``; ``user_token`` and ``jwt_public_key`` import cryptography, which takes 60 ms."""
+"""Functions that return the fields of ``fake_credits_env``.
+
+Those for ``user_token`` and ``jwt_public_key`` import cryptography, which takes 60 ms.
+"""
 
 
 def _bind_listener() -> socket.socket:

@@ -224,7 +224,7 @@ class ExplorePlugin:
 
     @contextmanager
     def _quietly(self) -> Generator[None]:
-        """Suppress the output, logs and warnings of the runs in an exploration."""
+        """Suppress the output, logs and warnings of a run that isn't the exploration's last."""
         self.is_running = self._is_quiet = True
         with ExitStack() as stack:
             stack.callback(setattr, sys, "breakpointhook", sys.breakpointhook)

@@ -88,6 +88,6 @@ class _Registration:
             self._register()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Register the plugin on a pytest-xdist worker's first report of an exploration, and pass the report to it."""
+        """Register the plugin when a pytest-xdist worker first reports an exploration, and pass the report to it."""
         if hasattr(report, "fake_credits_exploration") and _plugin_of(self._config) is None:
             self._register().pytest_runtest_logreport(report)

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Factory", "TrackedSandbox"]
 
-_UNPROVEN = ("unrouted", "unused_rules")  # the kinds of problems because of which a passing test proves nothing
-_NOT_HERE_HINTS = {"allow": "use allow= in the marker", "explore": "loop over its method explore()"}
+_UNPROVEN = ("unrouted", "unused_rules")  # a test that passes despite these problems proves nothing
+_NOT_HERE_HINTS = {"allow": "use allow= in the marker", "explore": "loop over fake_credits_factory.explore()"}
 
 
 class TrackedSandbox:
@@ -283,10 +283,10 @@ class Factory:
             tracked.start_call()
 
     def problems(self, allowed: Callable[[], Any]) -> tuple[list[str], BaseException | None]:
-        """Return the paragraphs of the message with which a passing test should fail, and the exception that caused it.
+        """Return the paragraphs of the failure message for a passing test, and the underlying exception, if any.
 
-        Without problems, the list is empty. ``allowed`` returns the checks that are turned off; it is called only if
-        there are problems.
+        The list is empty if there are no problems. ``allowed`` returns the checks that are turned off; it is called
+        only if there are problems.
         """
         found = [problem for tracked in self._tracked for problem in tracked.problems()]
         off = allowed() if found else ()

@@ -44,7 +44,7 @@ MARKER_OPTIONS: Mapping[str, OptionRule] = dict(sorted({**OPTION_RULES, **_PLUGI
 """The options of the marker; ``fake_credits_settings`` takes all of them except ``explore``."""
 
 _EXPLORE_ONLY = ("budget", "depth", "orders", "schedules", "seconds", "strict", "what")
-_HINTS = {
+_ELSEWHERE_HINTS = {
     **{name: f'use explore={{"{name}": ...}}' for name in _EXPLORE_ONLY},
     "mode": "use live=True",
     "schedule": 'use explore={"schedules": [...]}',
@@ -68,7 +68,7 @@ def parse_marks(marks: Iterable[pytest.Mark]) -> dict[str, object]:
         if mark.args:
             text = f"the fake_credits marker takes keyword arguments such as balance=100, not {mark.args[0]!r}"
             raise OptionError(text, "")
-        options |= parse_options(mark.kwargs, MARKER_OPTIONS, "the fake_credits marker", _HINTS)
+        options |= parse_options(mark.kwargs, MARKER_OPTIONS, "the fake_credits marker", _ELSEWHERE_HINTS)
     if "explore" in options:
         options["explore"] = _check_explore(options["explore"])
     return options

@@ -83,7 +83,7 @@ def test_empty_journal_message_explains_how_to_reach_sandbox(journal: JournalAss
 
 def test_exchange_in_flight_is_mentioned(journal: JournalAssertions) -> None:
     journal.begin_exchange()[0]
-    with pytest.raises(AssertionError, match="1 exchange still in progress: wait for a call with wait_for"):
+    with pytest.raises(AssertionError, match="1 exchange still in progress: use wait_for to wait for a call"):
         journal.assert_called("createUser")
 
 

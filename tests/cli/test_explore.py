@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import re
 import shutil
 import signal
 import sys
@@ -232,7 +231,7 @@ def test_default_in_the_control_plane_is_the_runs_own_sandbox(run_function: Repo
 
 def test_process_that_is_left_running_is_noted(run_function: Report) -> None:
     report = run_function(varying(charge), left_running=("worker",))
-    note = "the command left processes running; they were terminated and their results ignored: worker"
+    note = "the command left processes running (worker); they were terminated and any results ignored"
     assert report["notes"] == [note]
 
 
@@ -327,14 +326,14 @@ def interrupt(api: ServerClient) -> None:
 
 
 def test_interrupted_exploration_reports_the_completed_runs(
-    run_function: Report, capsys: pytest.CaptureFixture[str]
+    run_function: Report, capfd: pytest.CaptureFixture[str]
 ) -> None:
     report = run_function(varying(charge, charge, charge, interrupt), ["lost_before", "refused"])
     assert report["exit_code"] == 130
     assert [each["schedule"] for each in report["schedules"]] == ["1:refused"]
     (note,) = report["notes"]
-    assert re.fullmatch("the exploration was interrupted after 1 of 2 runs, [0-9]+ s left", note)
-    assert capsys.readouterr() == ("", f"{note}\n")
+    assert note == "the exploration was interrupted after 1 of 2 runs"
+    assert capfd.readouterr() == ("", f"{note}\n")
 
 
 def test_exploration_interrupted_in_a_fault_free_run_reports_no_runs(run_function: Report) -> None:

@@ -54,8 +54,8 @@ def put_user(cli_process: CliProcess, user: str = "ada") -> int:
 
 
 def test_server_responds_once_the_ready_file_exists(shared_server: CliProcess) -> None:
-    until(lambda: get(shared_server, "/_fake/readyz").status_code == 200, "readiness")  # right after the banner
     assert get(shared_server, "/_fake/livez").status_code == 200
+    until(lambda: get(shared_server, "/_fake/readyz").status_code == 200, "readiness")  # right after the banner
 
 
 def test_ready_file_is_complete_and_private(shared_server: CliProcess) -> None:

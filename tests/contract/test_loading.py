@@ -60,7 +60,7 @@ INVALID_DOCUMENTS: dict[str, tuple[dict[str, object], str]] = {
     "string for list": ({"applications": "a"}, "applications: must be a list of strings or 'open'"),
     "number in a list": ({"cors_origins": [1]}, "cors_origins: must be a string"),
     "invalid pattern": ({"id_pattern": "["}, "id_pattern: .* not a valid regular expression"),
-    "template without userId": ({"routes": {"getUser": "GET /{applicationId}"}}, "routes.getUser: .* must contain"),
+    "template without userId": ({"routes": {"getUser": "GET /{applicationId}"}}, "routes.getUser: .* must be exactly"),
     "template with unknown parameter": (
         {"routes": {"listUsers": "GET /{applicationId}/{page}"}},
         "routes.listUsers: invalid path segment '{page}'",

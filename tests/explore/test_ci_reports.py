@@ -46,7 +46,7 @@ def test_junit_has_a_case_for_each_schedule(report: dict[str, Any]) -> None:
     (suite,) = parse(render_junit(report))
     assert suite.attrib["name"].endswith("::test")
     assert (suite.attrib["tests"], suite.attrib["failures"], suite.attrib["skipped"]) == ("3", "1", "0")
-    failures = {case.attrib["name"]: case.find("failure") for case in suite}
+    failures = {case.attrib["name"]: case.find("failure") for case in suite.iter("testcase")}
     assert set(failures) == {"1:lost_after", "1:refused", "1:down"}
     failure = failures["1:lost_after"]
     assert failure is not None
@@ -62,6 +62,11 @@ def test_junit_marks_unexplored_tests_and_unmet_schedules_as_skipped(report: dic
     schedule = {**report["explorations"][0]["schedules"][0], "verdict": "not met", "colour": "grey"}
     (suite,) = parse(render_junit(with_changes(report, schedules=[schedule])))
     assert suite.attrib["skipped"] == "1"
+
+
+def test_junit_contains_the_notes(report: dict[str, Any]) -> None:
+    (suite,) = parse(render_junit(with_changes(report, notes=["first", "second"])))
+    assert [output.text for output in suite.iter("system-out")] == ["first; second"]
 
 
 def test_junit_is_valid_xml_whatever_a_name_contains(report: dict[str, Any]) -> None:

@@ -72,7 +72,7 @@ def test_only_first_second_and_last_of_identical_calls_are_tried(explore: Explor
 
     exploration = explore(test, ["refused"])
     assert set(verdicts(exploration)) == {"1:refused", "2:refused", "5:refused"}
-    assert exploration.untried == {"identical calls, of which only the first, second and last are tried": 2}
+    assert exploration.untried == {"faults at identical calls other than the first, second and last": 2}
 
 
 def test_outage_affects_its_call_and_all_later_ones(explore: Explore) -> None:

@@ -81,7 +81,7 @@ def test_custom_fault_is_written_as_a_json_object() -> None:
         ("createTransaction ada x:refused", "'x' is not a delta (-5), a reason"),
         ('createTransaction "a\\q":refused', "is not a JSON string"),
         ('1:{"effect":', "is not a JSON object"),
-        ('1:{"effect":"reset","user":"ada"}', "user is not allowed, because the schedule names the call"),
+        ('1:{"effect":"reset","user":"ada"}', "user is not allowed; only an effect, its arguments and a phase are"),
         ('1:{"effect":"rest"}', "effect is 'rest'"),
         ('1:{"script":["ok"]}', "a script is not allowed in a schedule"),
     ],

@@ -321,7 +321,7 @@ INVALID_RULES: Mapping[str, tuple[dict[str, Any], str]] = {
     "unknown client": ({"client": "admin"}, "client is 'admin': it must be 'server' or 'user'"),
     "client unsupported by effect": (
         {"effect": Unauthorized("rotated"), "client": "server"},
-        "client is 'server', but this unauthorized effect applies only to 'user' clients",
+        "client is 'server', but this 'unauthorized' effect applies only to 'user' clients",
     ),
     "headers as list": ({"header": ["a"]}, "header is .*: it must map header names to values"),
     "invalid header name": ({"header": {"a b": "1"}}, "header has 'a b', which is not a valid header name"),

@@ -498,7 +498,7 @@ def test_live(fake_credits):
     )
     result = suite(source, EXPLORE)
     result.stdout.fnmatch_lines(
-        ["1 test explored, 4 schedules: 4 fine", "not tried: 1 schedule (faults that withhold the response*"]
+        ["1 test explored, 4 schedules: 4 fine", "not tried: 1 (faults that withhold the response*"]
     )
 
 

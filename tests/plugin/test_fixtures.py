@@ -213,7 +213,7 @@ OPEN_BEFORE = open_sandboxes()  # of other tests in this process
     ({"intercept": 5}, TypeError, "has intercept=5: it must be a base URL such as"),
     ({"balanc": 5}, TypeError, "has no option 'balanc'; did you mean 'balance'"),
     ({"allow": "unused_rules"}, TypeError, "fake_credits_factory has no option 'allow'; use allow= in the marker"),
-    ({"explore": True}, TypeError, "fake_credits_factory has no option 'explore'; loop over its method explore"),
+    ({"explore": True}, TypeError, "has no option 'explore'; loop over fake_credits_factory.explore"),
     ({"balance": 7, "users": {"user-id": 5}}, ValueError, "balance=7 and users={'user-id': 5} contradict each other"),
     ({"intercept": "credits.internal"}, ValueError, "it must start with http:// or https://"),
 ])

@@ -3,8 +3,9 @@
 from datetime import UTC, datetime
 
 import pytest
-from pytest_fake_credits.marker import MARKER_OPTIONS
+from pytest_fake_credits.marker import MARKER_OPTIONS, parse_marks
 
+from fake_credits.explore.options import ExploreOptions
 from fake_credits.sandbox_options import OptionError, parse_options
 from tests.plugin.conftest import Suite
 
@@ -354,10 +355,19 @@ def test_invalid_option_value_is_an_error(option: str, value: object) -> None:
     """The message names the place, the option, the value and the expected values."""
     with pytest.raises(OptionError) as exc_info:
         parse_options({option: value}, MARKER_OPTIONS, "here")
-    problem = f": it must be {MARKER_OPTIONS[option].expected}"
+    message = f"here has {option}={value!r}: it must be {MARKER_OPTIONS[option].expected}"
     if value in ("2026-01-01T12:00:00", datetime(2026, 1, 1)):
-        problem = ", which has no time zone: add one, as in "
-    assert str(exc_info.value).startswith(f"here has {option}={value!r}{problem}")
+        message = f"here has an invalid {option}: {value!r} has no time zone: add one, as in "
+    assert str(exc_info.value).startswith(message)
+
+
+def test_every_exploration_option_has_a_hint() -> None:
+    with pytest.raises(ValueError, match="known: ") as caught:
+        ExploreOptions().updated({"x": 1})
+    names = str(caught.value).partition("(known: ")[2].rstrip(")").split(", ")
+    for name in {*names} - {"faults"}:
+        with pytest.raises(OptionError, match=f"has no option '{name}'; use explore=.*{name}"):
+            parse_marks([pytest.mark.fake_credits(**{name: 1}).mark])
 
 
 FIRST_ATTEMPTS = """
@@ -385,4 +395,4 @@ def test_marker_accepts_method_names_and_iso_strings(suite: Suite) -> None:
 def test_clock_without_a_time_zone_is_an_error_that_says_so(suite: Suite) -> None:
     result = suite(FIRST_ATTEMPTS.replace("T01:00+01:00", "T01:00"))
     output = "\n".join([*result.outlines, *result.errlines])
-    assert "has clock='2030-01-02T01:00', which has no time zone: add one, as in " in output
+    assert "has an invalid clock: '2030-01-02T01:00' has no time zone: add one, as in " in output

@@ -24,8 +24,8 @@ _MAX_DELAY_MS = 86_400_000
 class StaleRead(Effect):
     """Show the balance and history as of a moment in the past, like a lagging replica.
 
-    It hides the user's transactions of the last ``by_ms`` milliseconds, or the user's last ``by_writes`` transactions,
-    but never the user or any transactions from before the rule was added.
+    It hides the user's transactions from the last ``by_ms`` milliseconds, or the user's last ``by_writes``
+    transactions, but never the user or any transactions from before the rule was added.
     """
 
     reveals = "reliance on read-your-writes consistency"

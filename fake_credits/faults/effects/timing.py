@@ -157,7 +157,7 @@ class Latency(Effect):
         object.__setattr__(self, "distribution", parse_distribution(self.distribution, "distribution"))
 
     async def apply(self, context: FaultContext) -> None:
-        """Wait for a delay drawn from the distribution."""
+        """Delay the response by a time drawn from the distribution."""
         delay_distribution = parse_distribution(self.distribution)
         await context.sleep(delay_distribution.quantile(context.random()))
 
