@@ -212,7 +212,7 @@ class AsgiConnection:
         if isinstance(wait, Sleep):
             await self._sleep(wait.ms / 1000)
             return None
-        raise NotImplementedError(f"{wait!r} is not possible over ASGI; use the live server")
+        raise NotImplementedError(f"{wait!r} is not supported over ASGI; use the live server")
 
     async def flush(self) -> None:
         """Send the buffered messages."""
@@ -257,11 +257,11 @@ class AsgiConnection:
 
     def close(self) -> None:
         """Raise NotImplementedError, because ASGI can't close a connection."""
-        raise NotImplementedError("closing a connection is not possible over ASGI; use the live server")
+        raise NotImplementedError("closing a connection is not supported over ASGI; use the live server")
 
     def reset(self) -> None:
         """Raise NotImplementedError, because ASGI can't reset a connection."""
-        raise NotImplementedError("resetting a connection is not possible over ASGI; use the live server")
+        raise NotImplementedError("resetting a connection is not supported over ASGI; use the live server")
 
     def call_later(self, ms: float, callback: Callable[[], object]) -> None:
         """Do nothing; the next request runs the timers that are due."""

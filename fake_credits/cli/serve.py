@@ -75,7 +75,7 @@ def report_bind_errors(address: BindOptions) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.EPERM:  # from `bind`, for a non-loopback address; a privileged port causes EACCES
+        if error.errno == errno.EPERM:  # a non-loopback address; a privileged port raises EACCES
             raise click.UsageError(f"--host {error.strerror}") from error
         hint = (
             "; use another --port, or --port 0 for a free one" if address.port and error.errno in _PORT_ERRORS else ""

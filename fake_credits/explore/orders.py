@@ -30,7 +30,7 @@ class Access(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An executed exchange, with an id that is the same in every run.
+    """An exchange in a run, with an id that is the same in every run.
 
     ``after`` contains the ids of the earlier exchanges that led to it.
     """

@@ -93,7 +93,7 @@ class CallFault:
     lasts: bool = False
 
     def applies_to(self, operation: str) -> bool:
-        """Return whether the fault can be injected at calls of an operation."""
+        """Return whether the fault can be injected at calls to an operation."""
         return operation in self.rule.operations
 
 

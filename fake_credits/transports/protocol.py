@@ -61,7 +61,7 @@ class CreditsProtocol(UvicornProtocol):
         self.kernel_socket = KernelSocket(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End a connection: drop queued requests, and notify the one in progress."""
+        """End a connection: drop the queued requests, and signal the disconnect to the current one."""
         self.kernel_socket.detach()
         super().connection_lost(exc)
         set_done(self.disconnected)
