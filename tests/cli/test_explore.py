@@ -336,6 +336,12 @@ def test_interrupted_exploration_reports_the_completed_runs(
     assert capfd.readouterr() == ("", f"{note}\n")
 
 
+def test_exploration_interrupted_in_its_final_run_says_so(run_function: Report) -> None:
+    report = run_function(varying(charge, charge, charge, charge, interrupt), ["lost_before", "refused"])
+    assert (report["exit_code"], len(report["schedules"])) == (130, 2)
+    assert report["notes"] == ["the exploration was interrupted before the final fault-free run ended"]
+
+
 def test_exploration_interrupted_in_a_fault_free_run_reports_no_runs(run_function: Report) -> None:
     report = run_function(varying(interrupt), ["refused"])
     assert (report["exit_code"], report["schedules"]) == (130, [])

@@ -21,6 +21,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fake_credits.cli.main import cli
+from fake_credits.cli.serve import BindError, report_bind_errors
 from fake_credits.client.control import ControlClient
 from fake_credits.client.server import ServerClient
 from fake_credits.client.user import UserClient
@@ -212,6 +213,12 @@ def test_ready_file_of_a_killed_server_is_replaced(tmp_path: Path) -> None:
         until(lambda: ready.exists() and "stale" not in ready.read_text(), "a new ready file")
         process.terminate()
         assert process.wait(10) == 0
+
+
+def test_bind_error_on_a_free_port_does_not_suggest_another_port() -> None:
+    with pytest.raises(BindError) as caught, report_bind_errors(BindOptions(port=0)):
+        raise OSError(errno.EADDRINUSE, "Address already in use")
+    assert str(caught.value) == "can't listen on 127.0.0.1 port 0: Address already in use"
 
 
 def test_port_in_use_exits_with_3(tmp_path: Path) -> None:

@@ -111,6 +111,12 @@ def test_uncalled_function_or_class_is_rejected_with_the_call(fake: FakeCredits,
         FakeCredits(faults=[source])
 
 
+@pytest.mark.parametrize("source", [int, len, test_uncalled_function_or_class_is_rejected_with_the_call])
+def test_other_function_or_class_gets_no_hint(fake: FakeCredits, source: Any) -> None:
+    with pytest.raises(FaultError, match="it must be an effect, a Rule or a JSON object$"):
+        fake.faults.add(source)
+
+
 @pytest.mark.parametrize("declare", DECLARATIONS.values(), ids=DECLARATIONS)
 def test_empty_operation_is_rejected(fake: FakeCredits, declare: Declare) -> None:
     with pytest.raises(FaultError, match=r"operation is '': it must be '\*', 'reads', 'writes', "):
