@@ -95,7 +95,7 @@ class RouteTable:
         segments = split_path(raw_path)
         endpoints = self._find_endpoints(segments)
         if endpoints is None:
-            hint = self._prefix_hint(method, raw_path, segments) or closest_route(self._routes, method, segments)
+            hint = self._path_hint(method, raw_path, segments) or closest_route(self._routes, method, segments)
             raise RouteNotFound(f"{method} {escape_path(raw_path)} does not exist; {hint}")
         endpoint = endpoints.get("GET" if method == "HEAD" else method)  # RFC 9110, section 9.3.2
         if endpoint is None:
@@ -135,7 +135,7 @@ class RouteTable:
         problem = id_problem(self._contract, text)
         return Problem(field, problem) if problem else None
 
-    def _prefix_hint(self, method: str, raw_path: bytes, segments: list[str]) -> str:
+    def _path_hint(self, method: str, raw_path: bytes, segments: list[str]) -> str:
         """Return a hint if the path has a trailing slash, lacks a prefix or has an extra one, else ""."""
         if not segments[-1] and (operation := self._find_operation(method, segments[:-1])):
             return f"remove the trailing slash to call {operation}"

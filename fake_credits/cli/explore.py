@@ -36,7 +36,7 @@ from fake_credits.explore.report import (
 )
 from fake_credits.explore.runs import Outcome
 from fake_credits.sandboxes import drain
-from fake_credits.text import pluralize, redact
+from fake_credits.text import redact
 
 _MIN_TIMEOUT_S = 10.0
 _TIMEOUT_FACTOR = 5
@@ -146,11 +146,10 @@ class CommandExplorer:
         progress.clear()
         exploration.notes += self._notes()
         if self.stop_signal:
-            done, remaining = len(exploration.results), exploration.remaining
-            when = f"after {done} of {pluralize(done + remaining, 'run')}"
-            if not done:
+            when = f"after {exploration.describe_progress()}"
+            if not exploration.results:
                 when = "before the first run with faults ended"
-            elif not remaining:
+            elif not exploration.remaining:
                 when = "before the final fault-free run ended"
             note = f"the exploration was interrupted {when}"
             exploration.duration_s = progress.elapsed_s

@@ -124,10 +124,13 @@ class Exploration:
         planned = self._running_count + len(self._plan or ()) + len(self._search or ())
         return min(planned, self.options.budget - len(self.results) - len(self.orders))
 
-    def describe_progress(self, elapsed_s: float) -> str:
-        """Return the progress as text, such as ``3 of 10 runs, 12 s left``, with no estimate until one run is done."""
+    def describe_progress(self, elapsed_s: float | None = None) -> str:
+        """Return the progress as text, such as ``3 of 10 runs, 12 s left``.
+
+        The estimate is omitted if ``elapsed_s``, the time so far in seconds, is None, or if no run is done yet.
+        """
         done, remaining = len(self.results) + len(self.orders), self.remaining
-        left = f", {elapsed_s / done * remaining:.0f} s left" if done else ""
+        left = f", {elapsed_s / done * remaining:.0f} s left" if done and elapsed_s is not None else ""
         return f"{done} of {pluralize(done + remaining, 'run')}{left}"
 
     def runs(self) -> Iterator[Recorder]:

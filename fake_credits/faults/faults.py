@@ -12,7 +12,7 @@ from fake_credits.faults.effects.timing import HoldAtGate
 from fake_credits.faults.engine import FaultEngine
 from fake_credits.faults.rule import IncomingCall, Moment, Rule
 from fake_credits.models import Reason
-from fake_credits.text import short_repr
+from fake_credits.text import pluralize, short_repr
 
 
 class RuleCriteria(TypedDict, total=False):
@@ -134,5 +134,5 @@ def describe_unused_rule(active: ActiveRule) -> str:
         name, state = f"the gate {rule.effect.name!r}", "held no calls"
     elif rule.script:
         state = f"has entries left: {', '.join(map(str, remaining))}"
-    matches = f"{active.matched or 'no'} {'call' if active.matched == 1 else 'calls'} matched it"
+    matches = f"{pluralize(active.matched, 'call') if active.matched else 'no calls'} matched it"
     return f"{name} {state} ({matches}): it expects {describe_match(rule)}; pass optional=True if it may stay unused"
